@@ -1,0 +1,196 @@
+"""Runs a preparation on Ray. The only file of data_prep that imports ray.
+
+1. `prepare` builds the dataset; Ray is started at the first task that has to run: a rerun that does nothing is quick.
+2. A cluster started here listens with token authentication, has no dashboard, reports nothing, and ends with us.
+3. Workers get paths, never the corpus. A worker that dies is replaced and its task run again, up to `RETRIES` times.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from data_prep.build import Build
+from data_prep.config import DataConfig
+from data_prep.errors import SpanwrightError, StoppedEarlyError
+from data_prep.progress import NoProgress, Progress
+from data_prep.publish import PrepReport
+from data_prep.shards.files import named_errors
+from data_prep.waves import Record, Task, TaskFunction
+from data_prep.work import WorkFolder
+
+__all__ = ["PrepReport", "RayWorkers", "execute", "prepare"]
+
+RETRIES = 3  # of a task whose worker died
+OBJECT_STORE_BYTES = 80 * 2**20  # records and paths only (Ray wants at least 75 MiB)
+IN_FLIGHT = 4  # tasks handed to Ray at a time, per worker
+
+_SESSIONS = Path("/tmp")
+_SESSION_PREFIX = "spanwright-ray-"
+
+
+def prepare(config: DataConfig, out: Path, progress: Progress | None = None) -> PrepReport:
+    """Make the dataset that `config` describes in the folder `out`, or continue making it.
+
+    InputError: wrong config or corpus. SpanwrightError: a task that keeps failing, a full disk. StoppedEarlyError:
+    Ctrl-C or SIGTERM. Whatever ends it, the same call continues where it stopped.
+    """
+    out = Path(out).absolute()
+    with named_errors(out, "write"):
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        with _termination_as_interrupt(), RayWorkers(config.workers or len(os.sched_getaffinity(0))) as workers:
+            return Build(config, out, workers.run_tasks, progress or NoProgress()).run()
+    except KeyboardInterrupt as error:
+        raise StoppedEarlyError(f"{out}: stopped; the same command continues the preparation") from error
+
+
+def execute(function: TaskFunction, task: Task, root: Path) -> Record | SpanwrightError:
+    """Run one task in a worker process and declare it done; errors meant for the user come back as values."""
+    work = WorkFolder(root)
+    try:
+        with named_errors(work.folder(task.id), "write"):
+            record = function(task, work)
+        work.save_record(task.id, record)
+    except SpanwrightError as error:
+        return type(error)(*error.args)  # without the traceback, which a value cannot carry
+    return record
+
+
+class RayWorkers:
+    """Ray as a place to run tasks: the cluster this process is connected to, or one started here while needed."""
+
+    def __init__(self, num_workers: int) -> None:
+        self._num_workers = num_workers
+        self._folder: Path | None = None
+
+    def __enter__(self) -> "RayWorkers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._folder is not None:
+            import ray
+
+            ray.shutdown()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def run_tasks(
+        self,
+        function: TaskFunction,
+        tasks: Sequence[Task],
+        work: WorkFolder,
+        on_done: Callable[[Task, Record], None],
+    ) -> None:
+        """See `waves.RunTasks`. Tasks are handed out in order, a few per worker at a time."""
+        self.connect()
+        import ray
+
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(execute)
+        waiting, running = list(reversed(tasks)), dict[Any, Task]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < IN_FLIGHT * self._num_workers:
+                    task = waiting.pop()
+                    running[remote.remote(function, task, work.root)] = task
+                [ready], _ = ray.wait(list(running), num_returns=1)
+                task = running.pop(ready)
+                on_done(task, _result(ready, task))
+        finally:
+            for reference in running:  # after an error: nobody waits for these any more
+                ray.cancel(reference)
+
+    def connect(self) -> None:
+        """Start a cluster of this machine, unless this process is connected to one."""
+        _prepare_environment()
+        import ray
+
+        if ray.is_initialized():
+            return
+        folder = _session_folder()
+        try:
+            ray.init(
+                address="local",
+                num_cpus=self._num_workers,
+                num_gpus=0,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+            )
+        except Exception as error:
+            raise SpanwrightError(f"Ray could not be started: {error}; its logs are in {folder}") from error
+        self._folder = folder
+        _interrupt_on_termination()
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C does."""
+    before = _interrupt_on_termination()
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt_on_termination() -> Any:
+    """Have SIGTERM raise KeyboardInterrupt (Ray puts its own handler there); what stood there before, if anything."""
+    if threading.current_thread() is not threading.main_thread():  # Python allows it nowhere else
+        return None
+    return signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _result(reference: Any, task: Task) -> Record:
+    import ray
+
+    try:
+        result = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise SpanwrightError(f"{task.label}: {type(error.cause).__name__}: {error.cause}") from error
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SpanwrightError(
+            f"{task.label}: its worker died {RETRIES + 1} times ({type(error).__name__}: {reason}). "
+            "Memory is the usual cause: use fewer workers (data.workers) or smaller splits (data.split_bytes)"
+        ) from error
+    if isinstance(result, SpanwrightError):
+        raise result
+    return result
+
+
+def _session_folder() -> Path:
+    """A new folder for Ray's sockets and logs; those of processes that were killed are removed.
+
+    Its path is short: Unix sockets live below it, and their paths must stay under 108 bytes.
+    """
+    for path in _SESSIONS.glob(f"{_SESSION_PREFIX}*"):
+        process = path.name.removeprefix(_SESSION_PREFIX).partition("-")[0]
+        if not Path("/proc", process).exists() and path.stat().st_uid == os.getuid():
+            shutil.rmtree(path, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_SESSION_PREFIX}{os.getpid()}-", dir=_SESSIONS))
+
+
+def _prepare_environment() -> None:
+    """Settings that Ray reads from the environment when it is imported or started."""
+    if "RAY_AUTH_MODE" not in os.environ and "ray" in sys.modules and not sys.modules["ray"].is_initialized():
+        raise SpanwrightError("Ray was imported too early to be started safely: set RAY_AUTH_MODE=token before Python")
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -1,0 +1,47 @@
+"""Token shards: the contract between preparation and training (`docs/shard-format.md`).
+
+`writer` makes shards and the manifest, `reader` maps them, `audit` re-hashes them, `packing` plans windows; nothing
+outside this folder knows that a shard is a tar.
+"""
+
+from data_prep.shards.audit import AuditReport, audit_dataset
+from data_prep.shards.chunk import Chunk, ChunkBuilder, build_chunks
+from data_prep.shards.manifest import (
+    FORMAT_VERSION,
+    Column,
+    Manifest,
+    ShardEntry,
+    TokenizerEntry,
+    build_manifest,
+    token_dtype,
+)
+from data_prep.shards.packing import DEFAULT_MAX_PIECES, Packing, Windows, plan_windows
+from data_prep.shards.reader import Dataset, MappedChunk, Split
+from data_prep.shards.writer import ShardWriter, describe_tokenizer, link_shard, write_manifest, write_shard
+
+__all__ = [
+    "DEFAULT_MAX_PIECES",
+    "FORMAT_VERSION",
+    "AuditReport",
+    "Chunk",
+    "ChunkBuilder",
+    "Column",
+    "Dataset",
+    "Manifest",
+    "MappedChunk",
+    "Packing",
+    "ShardEntry",
+    "ShardWriter",
+    "Split",
+    "TokenizerEntry",
+    "Windows",
+    "audit_dataset",
+    "build_chunks",
+    "build_manifest",
+    "describe_tokenizer",
+    "link_shard",
+    "plan_windows",
+    "token_dtype",
+    "write_manifest",
+    "write_shard",
+]

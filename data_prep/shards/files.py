@@ -1,0 +1,158 @@
+"""Files: opened only when regular and not a link; published only when whole.
+
+Invariant: a file under its final name was written completely, flushed to the disk, and then renamed.
+
+1. `StagedFile` writes under a temporary name in the final folder.
+2. `publish` flushes every staged file, renames them in the order given, and flushes the folder. Whatever fails on the
+   way, nothing of it stays under a final name.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data_prep.errors import CorruptionError, InputError, SpanwrightError
+
+_NO_HARD_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP)
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+@contextlib.contextmanager
+def named_errors(path: Path, action: str) -> Iterator[None]:
+    """Turn an OSError into one message that names `path`, what was tried, and what to do."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(f"{path}: no permission to {action} it; change its owner or mode") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{path}: a file is in the way of this folder; choose another place") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpanwrightError(f"{path}: the disk is full; free some space and run the command again") from error
+        if error.errno == errno.EROFS:
+            raise InputError(f"{path}: the file system is read-only; choose another place") from error
+        raise SpanwrightError(f"{path}: cannot {action} it: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[int]:
+    """A read-only descriptor of `path`; a missing file, a link or anything but a regular file is a CorruptionError."""
+    with named_errors(path, "read"):
+        try:
+            descriptor = os.open(path, _READ_FLAGS)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise CorruptionError(f"{path}: missing; prepare its dataset again") from error
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise CorruptionError(f"{path}: a link, where a dataset holds only regular files") from error
+            raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise CorruptionError(f"{path}: not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path) -> bytes:
+    """The whole of a regular file."""
+    with open_regular(path) as descriptor, named_errors(path, "read"), open(descriptor, "rb", closefd=False) as file:
+        return file.read()
+
+
+def _temporary_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+class StagedFile:
+    """A file being written under a temporary name beside its final one. Not visible until `publish`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = _temporary_path(path)
+        with named_errors(path, "write"):
+            self._file = open(self._temporary, "xb")  # noqa: SIM115 - closed by publish or discard
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`."""
+        with named_errors(self.path, "write"):
+            self._file.write(data)
+
+    def flush(self) -> None:
+        """Bring everything written to the disk and close the temporary file."""
+        with named_errors(self.path, "write"):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def rename(self) -> None:
+        """Give the file its final name, replacing what was there."""
+        with named_errors(self.path, "write"):
+            os.replace(self._temporary, self.path)
+
+    def discard(self) -> None:
+        """Remove the temporary file, if it is still there."""
+        with contextlib.suppress(OSError):  # a full disk may refuse even the buffered rest
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def staged_bytes(path: Path, data: bytes) -> StagedFile:
+    """A staged file that already holds `data`."""
+    file = StagedFile(path)
+    try:
+        file.write(data)
+    except BaseException:
+        file.discard()
+        raise
+    return file
+
+
+def publish(files: Sequence[StagedFile]) -> None:
+    """Flush all of `files`, rename them in order, flush their folders. After an error none has its final name."""
+    renamed: list[StagedFile] = []
+    try:
+        for file in files:
+            file.flush()
+        for file in files:
+            file.rename()
+            renamed.append(file)
+        for folder in dict.fromkeys(file.path.parent for file in files):
+            sync_folder(folder)
+    except BaseException:
+        for file in renamed:
+            file.path.unlink(missing_ok=True)
+        for file in files:
+            file.discard()
+        raise
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Give `source` the further name `target`, replacing what is there; copies where no hard link can be made.
+
+    The new name is on the disk after `sync_folder`.
+    """
+    temporary = _temporary_path(target)
+    with named_errors(target, "write"):
+        try:
+            os.link(source, temporary, follow_symlinks=False)
+            os.replace(temporary, target)
+            temporary.unlink(missing_ok=True)  # renaming onto another link of the same file leaves both
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            publish([staged_bytes(target, read_file(source))])
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the folder's own entries (names) to the disk."""
+    with named_errors(folder, "write"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

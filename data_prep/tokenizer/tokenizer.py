@@ -1,0 +1,118 @@
+"""A tokenizer folder in use: text -> ids -> the same text.
+
+Invariant: for a model trained here `decode(encode(text)) == text` for every Unicode text, and no text yields a special
+id.
+
+1. `segments` cuts the text (fixed places).
+2. A literal U+2581 is cut out and written as its three bytes: SentencePiece uses that character for the space and
+   could not tell them apart afterwards.
+3. SentencePiece encodes what is left; characters outside the vocabulary become byte pieces.
+4. Decoding joins the bytes of the pieces; special tokens have none.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from data_prep.errors import InputError
+from data_prep.tokenizer.segments import WORD_MARK, segments
+from data_prep.tokenizer.special import SpecialTokens
+
+MODEL_NAME = "spiece.model"
+
+
+class Tokenizer:
+    """A SentencePiece model with its special tokens. Picklable: another process loads it again from its folder."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        path = self.folder / MODEL_NAME
+        try:
+            model = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot read the tokenizer: {error.strerror}; prepare the data again") from error
+        self.digest = hashlib.sha256(model).hexdigest()
+        self._processor = load_processor(model, path)
+        self.vocab_size: int = self._processor.vocab_size()
+        self.special = SpecialTokens.of_pieces([self.id_to_piece(index) for index in range(self.vocab_size)])
+        self._word_mark_ids = self._byte_ids(WORD_MARK.encode())
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Tokenizer":
+        """The tokenizer in `folder` (which holds `spiece.model`); InputError if it is missing or broken."""
+        return cls(folder)
+
+    def __reduce__(self) -> tuple[type["Tokenizer"], tuple[Path]]:
+        return Tokenizer, (self.folder,)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Ids of `text`, int32 [n], without any special token; InputError for a text with lone surrogates."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"not a Unicode text: lone surrogate at character {error.start}") from error
+        parts = [self._encode_part(part) for part in _parts(text)]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`; special tokens give nothing, bytes that are no UTF-8 give U+FFFD."""
+        table = self._piece_bytes
+        return b"".join([table[index] for index in np.asarray(ids, dtype=np.int64).tolist()]).decode(errors="replace")
+
+    def id_to_piece(self, index: int) -> str:
+        """The piece as the model spells it: U+2581 for a space, `<0x0A>` for a byte, `<extra_id_0>`."""
+        return self._processor.id_to_piece(index)
+
+    def is_byte(self, index: int) -> bool:
+        """Whether `index` stands for one raw byte."""
+        return self._processor.is_byte(index)
+
+    def _encode_part(self, part: str) -> np.ndarray:
+        if part == WORD_MARK:
+            return self._word_mark_ids
+        return self._processor.encode(part, return_type="numpy")
+
+    def _byte_ids(self, data: bytes) -> np.ndarray:
+        """Byte pieces of `data`; in a foreign model without them, what it makes of the character."""
+        ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in data]
+        if all(self._processor.is_byte(index) for index in ids):
+            return np.array(ids, dtype=np.int32)
+        return self._processor.encode(data.decode(), return_type="numpy")
+
+    @functools.cached_property
+    def _piece_bytes(self) -> Sequence[bytes]:
+        return [self._bytes_of(index) for index in range(self.vocab_size)]
+
+    def _bytes_of(self, index: int) -> bytes:
+        piece = self.id_to_piece(index)
+        if self._processor.is_control(index):
+            return b""
+        if self._processor.is_unknown(index):
+            return "\ufffd".encode()
+        if self._processor.is_byte(index):
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace(WORD_MARK, " ").encode()
+
+
+def load_processor(model: bytes, path: Path) -> sentencepiece.SentencePieceProcessor:
+    """SentencePiece with the model in `model`; InputError naming `path` if it is not one."""
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=model)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: not a SentencePiece model") from error
+
+
+def _parts(text: str) -> Iterator[str]:
+    for segment in segments(text):
+        if WORD_MARK not in segment:
+            yield segment
+            continue
+        for number, part in enumerate(segment.split(WORD_MARK)):
+            if number:
+                yield WORD_MARK
+            if part:
+                yield part

@@ -1,0 +1,1 @@
+"""Where a run runs: the command line, and the ranks on this machine."""

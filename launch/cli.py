@@ -1,0 +1,224 @@
+"""The `spanwright` command. Each subcommand reads its config, calls one function and prints what came of it.
+
+Exit codes: 0 done, 1 failed, 2 wrong input, 75 stopped early but resumable. Heavy libraries are imported only by the
+commands that use them, so `--help` is quick.
+"""
+
+import importlib.metadata
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
+from launch.terminal import console, count_of, show_error
+
+CONFIG_HELP = (
+    "CONFIG is a YAML file, the name of a recipe (`spanwright recipes`), or a run folder. "
+    "OVERRIDES are written section.key=value, for example training.steps=2000 model=small."
+)
+
+Command = Callable[..., Any]
+
+
+def config_arguments(command: Command) -> Command:
+    """The arguments of every command that takes a config."""
+    command = click.argument("overrides", nargs=-1)(command)
+    return click.argument("config")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(importlib.metadata.version("spanwright"), prog_name="spanwright")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Pretrain an encoder-decoder on your own corpus: raw text in, a Hugging Face model out.
+
+    A run is a folder. Any command can be stopped at any moment; the same command continues it.
+    """
+
+
+@cli.command(short_help="Everything: prep, train, export, evaluate", epilog=CONFIG_HELP)
+@config_arguments
+@click.option("--fresh", is_flag=True, help="Start training over (asks before it removes checkpoints).")
+@click.option("--yes", is_flag=True, help="Answer yes to what --fresh asks.")
+def run(config: str, overrides: tuple[str, ...], fresh: bool, yes: bool) -> None:
+    """Everything: prep, train, export, evaluate.
+
+    Finished stages are skipped, a stopped one continues.
+    """
+    from launch.stages import run_stages
+    from pipeline.config import load_config
+
+    run_stages(load_config(config, overrides), ("prep", "train", "export", "evaluate"), _confirm_fresh(fresh, yes))
+
+
+@cli.command(short_help="Corpus to token shards", epilog=CONFIG_HELP)
+@config_arguments
+def prep(config: str, overrides: tuple[str, ...]) -> None:
+    """Corpus to token shards: tokenizer, WebDataset tars, manifest."""
+    from launch.stages import run_stages
+    from pipeline.config import load_config
+
+    run_stages(load_config(config, overrides), ("prep",))
+
+
+@cli.command(short_help="Train, or continue", epilog=CONFIG_HELP)
+@config_arguments
+@click.option("--fresh", is_flag=True, help="Start training over (asks before it removes checkpoints).")
+@click.option("--yes", is_flag=True, help="Answer yes to what --fresh asks.")
+def train(config: str, overrides: tuple[str, ...], fresh: bool, yes: bool) -> None:
+    """Train, or continue from the newest valid checkpoint."""
+    from launch.stages import run_stages
+    from pipeline.config import load_config
+
+    run_stages(load_config(config, overrides), ("train",), _confirm_fresh(fresh, yes))
+
+
+@cli.command(short_help="Write and verify the Hugging Face model", epilog=CONFIG_HELP)
+@config_arguments
+def export(config: str, overrides: tuple[str, ...]) -> None:
+    """Write the trained model for Hugging Face and prove it is the same."""
+    from launch.stages import run_stages
+    from pipeline.config import load_config
+
+    run_stages(load_config(config, overrides), ("export",))
+
+
+@cli.command(short_help="Held-out loss and filled-in snippets", epilog=CONFIG_HELP)
+@config_arguments
+def evaluate(config: str, overrides: tuple[str, ...]) -> None:
+    """Held-out loss before and after, and snippets the exported model fills in."""
+    from launch.stages import run_stages
+    from pipeline.config import load_config
+
+    run_stages(load_config(config, overrides), ("evaluate",))
+
+
+@cli.command(short_help="What encoder, decoder and loss get, in colour", epilog=CONFIG_HELP)
+@config_arguments
+@click.option("--text", help="Show this text (needs the tokenizer of the run).")
+@click.option("--step", type=click.IntRange(min=1), help="Show what was in this step of the run.")
+@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="How many samples to show.")
+def inspect(config: str, overrides: tuple[str, ...], text: str | None, step: int | None, samples: int) -> None:
+    """Show in colour what encoder, decoder and loss get, for a text or for a step of a run."""
+    from launch.inspection import inspect_step, inspect_text
+    from pipeline.config import load_config
+
+    if (text is None) == (step is None):
+        raise InputError("inspect: give either --text TEXT or --step N.")
+    loaded = load_config(config, overrides)
+    shown = inspect_text(loaded, text) if text is not None else inspect_step(loaded, step or 1, samples)
+    for renderable in shown:
+        console.print(renderable)
+
+
+@cli.command(short_help="The resolved config, and what would run", epilog=CONFIG_HELP)
+@config_arguments
+def plan(config: str, overrides: tuple[str, ...]) -> None:
+    """Show the resolved config and what `run` would do, without doing it."""
+    from launch.stages import describe_stages
+    from pipeline.config import load_config
+    from pipeline.config_files import dump_yaml
+
+    loaded = load_config(config, overrides)
+    console.print(dump_yaml(loaded.model_dump(mode="json", exclude_none=True)), markup=False)
+    console.print(describe_stages(loaded))
+
+
+@cli.command(short_help="List and verify a run's checkpoints", epilog=CONFIG_HELP)
+@config_arguments
+def checkpoints(config: str, overrides: tuple[str, ...]) -> None:
+    """List a run's checkpoints: step, position, loss, size, valid."""
+    from launch.listing import checkpoint_table
+    from pipeline.config import load_config
+
+    console.print(checkpoint_table(load_config(config, overrides).train_dir / "checkpoints"))
+
+
+@cli.command(short_help="Re-hash a dataset, checkpoint or run")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def audit(folder: Path) -> None:
+    """Re-hash a dataset, a checkpoint or a whole run; every damaged file is named."""
+    from launch.listing import audit_folder
+
+    problems = audit_folder(folder)
+    for problem in problems:
+        show_error(problem)
+    if problems:
+        raise SpanwrightError(f"{folder}: {count_of(len(problems), 'problem')} found.")
+    console.print(f"{folder}: every file is as it was written.")
+
+
+@cli.command(short_help="Recipes and model sizes")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list of objects.")
+def recipes(as_json: bool) -> None:
+    """The recipes that come with Spanwright, with sizes and sources."""
+    from launch.listing import recipe_facts, recipe_tables
+
+    facts = recipe_facts()
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        console.print(recipe_tables(facts))
+
+
+@cli.command(short_help="What this machine has and lacks")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def doctor(as_json: bool) -> None:
+    """What this machine has, what it lacks, and how to get it."""
+    from launch.doctor import examine, findings_table
+
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps([finding._asdict() for finding in findings], indent=1))
+    else:
+        console.print(findings_table(findings))
+    if any(finding.needed and not finding.found for finding in findings):
+        raise SpanwrightError("something Spanwright needs is missing: see above.")
+
+
+def _confirm_fresh(fresh: bool, yes: bool) -> Callable[[Path], bool] | None:
+    """None to resume; else the question asked before a run's checkpoints are removed."""
+    if not fresh:
+        return None
+    return lambda folder: yes or _confirm(folder)
+
+
+def _confirm(folder: Path) -> bool:
+    try:
+        return click.confirm(f"Remove the training state in {folder} and start over?", default=False)
+    except (click.Abort, RuntimeError):  # RuntimeError: standard input is closed
+        click.echo()
+        raise InputError("--fresh: nobody answered, so nothing was removed; --yes answers yes.") from None
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        cli.main(prog_name="spanwright", standalone_mode=False)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        show_error(_message(error))
+        sys.exit(getattr(error, "exit_code", StoppedEarlyError.exit_code if isinstance(error, click.Abort) else 1))
+
+
+def _message(error: Exception) -> str:
+    """One message for any error; click.Abort is what it makes of Ctrl-C."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{error.format_message()} `{error.ctx.command_path} --help` explains it."
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, click.Abort):
+        return "interrupted. The same command continues where it stopped."
+    if isinstance(error, SpanwrightError):
+        return str(error)
+    where = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{where}. Nobody foresaw this: `spanwright --debug COMMAND ...` shows where it happened; please report it."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What exists: recipes, checkpoints, damaged files."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from data_prep.errors import CorruptionError, InputError
+from data_prep.shards.audit import audit_dataset
+from launch.terminal import count, table
+from pipeline.checkpoint.format import saved_steps, step_folder
+from pipeline.checkpoint.verify import audit_checkpoint, checkpoint_bytes, verify_checkpoint
+from pipeline.config import ModelConfig, load_config, validate_tree
+from pipeline.config_files import builtin_configs, load_tree
+from pipeline.model.config import count_parameters
+
+# The vocabulary parameter counts are stated for: T5's own size.
+STATED_VOCAB_SIZE = 32128
+
+
+def recipe_facts() -> list[dict[str, Any]]:
+    """One object per built-in recipe: name, family, source, needs, export, variants, and parameters at its own size."""
+    facts = []
+    for path in sorted((builtin_configs() / "recipes").glob("*.yaml")):
+        config = load_config(str(path), ("data.paths=[corpus]",))
+        parameters = count_parameters(config.model, STATED_VOCAB_SIZE)
+        facts.append({**config.recipe.model_dump(mode="json"), "parameters": parameters, "needs": []})
+    return facts
+
+
+def recipe_tables(facts: list[dict[str, Any]]) -> RenderableType:
+    """The recipes, and the model sizes any of them can use."""
+    recipes = [
+        f"[bold]{fact['name']}[/]  {fact['family']}, {count(fact['parameters'])} parameters, to {fact['export']}\n"
+        f"    {fact['summary']}\n    [dim]{fact['source']}[/]\n"
+        for fact in facts
+    ]
+    sizes = []
+    for path in (builtin_configs() / "models").glob("*.yaml"):
+        model = validate_tree(load_tree(path), ModelConfig)
+        sizes.append((count_parameters(model, STATED_VOCAB_SIZE), path.stem, model))
+    columns = ("model", "parameters", "d_model", "layers", "heads", "d_ff")
+    rows = [
+        (name, count(total), str(m.d_model), f"{m.num_layers}+{m.decoder_layers}", str(m.num_heads), str(m.d_ff))
+        for total, name, m in sorted(sizes, key=lambda size: size[0])
+    ]
+    title = f"Sizes (model=NAME), parameters with a vocabulary of {STATED_VOCAB_SIZE:,}:"
+    return Group(*recipes, title, table(columns, rows, numeric=columns[1:]))
+
+
+def checkpoint_table(folder: Path) -> Table:
+    """The checkpoints in `folder`, newest first, each verified."""
+    rows = [_checkpoint_row(step_folder(folder, step)) for step in saved_steps(folder)]
+    if not rows:
+        raise InputError(f"{folder}: no checkpoints here yet; `spanwright train` with this config makes them.")
+    columns = ("checkpoint", "step", "position", "loss", "size", "state")
+    return table(columns, rows, numeric=("step", "position", "loss", "size"))
+
+
+def _checkpoint_row(folder: Path) -> tuple[str, ...]:
+    try:
+        record = verify_checkpoint(folder)
+    except CorruptionError as error:
+        return (folder.name, "", "", "", "", str(error))
+    loss = f"{float.fromhex(record.last_loss):.4f}" if record.last_loss else ""
+    size = f"{checkpoint_bytes(folder) / 1e6:.1f} MB"
+    return (folder.name, f"{record.step:,}", f"{record.position:,}", loss, size, "valid")
+
+
+def audit_folder(folder: Path) -> list[str]:
+    """Every problem of the dataset, the checkpoint, or of all of them in the run, at `folder`."""
+    if (folder / "config.yaml").is_file():
+        config = load_config(str(folder))
+        dataset = [config.data_dir] if _is_dataset(config.data_dir) else []
+        parts = [*dataset, *sorted((config.train_dir / "checkpoints").glob("step-*"))]
+        if not parts:
+            raise InputError(f"{folder}: this run has neither a finished dataset nor a checkpoint yet.")
+        return [problem for part in parts for problem in audit_folder(part)]
+    if _is_dataset(folder):
+        return list(audit_dataset(folder).problems)
+    if (folder / "manifest.json").is_file():
+        return audit_checkpoint(folder)
+    raise InputError(f"{folder}: neither a dataset, nor a checkpoint, nor a run.")
+
+
+def _is_dataset(folder: Path) -> bool:
+    return (folder / "tokenizer").is_dir() or any(folder.glob("*.index"))

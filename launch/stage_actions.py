@@ -1,0 +1,175 @@
+"""What each stage does: one function per stage, config in, plain result out. The graph around them is launch.stages.
+
+Heavy libraries are imported by the stage that needs them, so that a finished stage costs nothing.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
+from data_prep.shards import Dataset
+from data_prep.shards.files import publish, staged_bytes
+from data_prep.shards.names import MANIFEST_NAME
+from launch.terminal import count, count_of, detail
+from pipeline.checkpoint.compatible import check_continues as check_config_continues
+from pipeline.checkpoint.format import saved_steps
+from pipeline.checkpoint.load import newest_record
+from pipeline.config import RunConfig
+
+Result = dict[str, Any]
+EXPORT_RECORD = "export.json"
+
+
+def prep(config: RunConfig) -> Result:
+    """Corpus to token shards in `config.data_dir`; does nothing when they are there and unchanged.
+
+    Without `data.paths`, the dataset that `data.dir` holds is taken as it is.
+    """
+    if not config.data.paths and (existing := existing_dataset(config)) is not None:
+        return existing
+    from data_prep.driver import prepare
+    from launch.progress import preparation_progress
+
+    with preparation_progress() as progress:
+        report = prepare(config.data, config.data_dir, progress)
+    if report.did_nothing:
+        detail("done before, nothing changed")
+    return {
+        "dataset": str(report.folder),
+        "fingerprint": report.fingerprint,
+        "vocab_size": report.vocab_size,
+        "documents": report.documents,
+        "tokens": report.tokens,
+        "notes": report.notes,
+    }
+
+
+def existing_dataset(config: RunConfig) -> Result | None:
+    """What `prep` would say of the dataset in `config.data_dir`; None when there is none."""
+    if not (config.data_dir / MANIFEST_NAME).is_file():
+        return None
+    manifest = Dataset.open(config.data_dir).manifest
+    return {
+        "dataset": str(config.data_dir),
+        "fingerprint": manifest.fingerprint,
+        "vocab_size": manifest.tokenizer.vocab_size,
+        "documents": {name: sum(shard.documents for shard in shards) for name, shards in manifest.splits.items()},
+        "tokens": {name: sum(shard.tokens for shard in shards) for name, shards in manifest.splits.items()},
+        "notes": [],
+    }
+
+
+def train(config: RunConfig) -> Result:
+    """Train on this machine's ranks to the last step, continuing from the newest valid checkpoint."""
+    from launch.local import launch_local
+
+    code = launch_local(config.run_dir, config.training.ranks, config.training.threads_per_rank)
+    if code == StoppedEarlyError.exit_code:
+        raise StoppedEarlyError("training stopped early and saved its state; the same command continues it.")
+    if code == InputError.exit_code:
+        raise InputError("training cannot start: see the message above.")
+    if code != 0:
+        raise SpanwrightError("training failed: see the message above.")
+    return json.loads((config.train_dir / "result.json").read_text(encoding="utf-8"))
+
+
+def export(config: RunConfig) -> Result:
+    """Write the newest checkpoint's weights to `export/hf`, compare them with it, and record the figures."""
+    from pipeline.export.run import export_run
+
+    figures = export_run(config)
+    publish([staged_bytes(config.export_dir / EXPORT_RECORD, json.dumps(figures, indent=1).encode())])
+    return figures
+
+
+def evaluate(config: RunConfig) -> Result:
+    """Held-out loss before and after training, and held-out snippets filled in by the exported model."""
+    from pipeline.evaluation.snippets import fill_in_snippets
+
+    result = json.loads((config.train_dir / "result.json").read_text(encoding="utf-8"))
+    return {
+        "heldout_loss_before": result["heldout_loss_before"],
+        "heldout_loss_after": result["heldout_loss_after"],
+        "filled_in": fill_in_snippets(config),
+    }
+
+
+def summary(name: str, config: RunConfig, result: Result) -> Iterator[str]:
+    """What to tell the user about a stage's result, a line each."""
+    return {"prep": _about_prep, "train": _about_train, "export": _about_export, "evaluate": _about_evaluate}[name](
+        config, result
+    )
+
+
+def has_training_state(config: RunConfig) -> bool:
+    """Whether the run has trained anything yet."""
+    return bool(saved_steps(config.train_dir / "checkpoints")) or (config.train_dir / "metrics.jsonl").exists()
+
+
+def remove_training_state(config: RunConfig) -> None:
+    """Forget everything that was trained and exported (data stays)."""
+    shutil.rmtree(config.train_dir, ignore_errors=True)
+    shutil.rmtree(config.export_dir, ignore_errors=True)
+
+
+def check_continues(config: RunConfig) -> None:
+    """InputError with both values when `config` cannot continue the run in its folder; nothing has been changed yet."""
+    record = newest_record(config.train_dir / "checkpoints")
+    if record is not None:
+        check_config_continues(record.config, config.model_dump(mode="json"), record.step)
+
+
+def _about_prep(config: RunConfig, result: Result) -> Iterator[str]:
+    documents, tokens = result["documents"], result["tokens"]
+    yield (
+        f"{count_of(sum(documents.values()), 'document')} ({documents.get('heldout', 0):,} held out), "
+        f"{count(sum(tokens.values()))} tokens, vocabulary {result['vocab_size']:,}"
+    )
+    yield from result["notes"]
+    yield _shown(Path(result["dataset"]))
+
+
+def _about_train(config: RunConfig, result: Result) -> Iterator[str]:
+    before, after = result["heldout_loss_before"], result["heldout_loss_after"]
+    if before and after:
+        lower = f"{1 - after / before:.0%} lower"
+        yield f"held-out loss {before:.3f} before, {after:.3f} after {result['step']:,} steps ({lower})"
+    yield f"weights sha256 {result['weight_hash']}"
+    yield f"tensorboard --logdir {_shown(config.train_dir / 'tensorboard')}"
+
+
+def _about_export(config: RunConfig, result: Result) -> Iterator[str]:
+    hf = result["hf"]
+    logits, ids = hf["logits"], hf["tokenizer"]
+    yield (
+        f"logits differ by at most {logits['max_abs_difference']:.1e} from the trained model's "
+        f"({logits['sequences']} held-out sequences, fp32, allowed {hf['tolerance']:.0e})"
+    )
+    ties = f" ({ids['ties']} texts cut differently at equal scores)" if ids["ties"] else ""
+    yield f"the same token ids on {ids['texts'] - ids['ties']} of {ids['texts']} held-out texts{ties}"
+    yield _shown(config.export_dir / "hf")
+
+
+def _about_evaluate(config: RunConfig, result: Result) -> Iterator[str]:
+    before, after = result["heldout_loss_before"], result["heldout_loss_after"]
+    if before and after:
+        yield f"held-out loss {before:.3f} at step 0, {after:.3f} now ({1 - after / before:.0%} lower)"
+    else:
+        yield "no held-out loss: the corpus was too small to hold a document out"
+    if config.evaluation.fill_in and not result["filled_in"]:
+        yield "no text filled in: no held-out document is long enough to hide words in"
+    for snippet in result["filled_in"]:
+        yield ""
+        pairs = zip(snippet["written"], snippet["hidden"], strict=True)
+        said = ", ".join(f"{written!r} for {hidden!r}" for written, hidden in pairs)
+        yield f"{snippet['document']}: the model wrote {said}"
+        yield from (f"    {line}" for line in snippet["text"].splitlines())
+
+
+def _shown(path: Path) -> str:
+    """`path` as short as it can be said from here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

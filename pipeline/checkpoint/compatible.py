@@ -1,0 +1,69 @@
+"""Whether a run may be continued with a changed config. No torch here: the command line asks before it starts anything.
+
+Invariant: what was trained so far is what the new config would have trained. How it is computed (ranks, micro-batch,
+ZeRO stage, threads), how often it is logged, evaluated and saved, and what happens afterwards may change.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from data_prep.errors import InputError
+from pipeline.training.config import TrainingConfig
+from pipeline.training.schedule import learning_rate
+
+_SECTIONS = ("model", "stream", "corruption", "objective")
+_TRAINING_FIELDS = ("global_batch", "precision", "weight_decay", "betas", "eps", "max_grad_norm")
+_ADVICE = "put it back, or train in another folder (run.dir=...) or from the start (--fresh)"
+
+
+def check_continues(saved: Mapping[str, Any], current: Mapping[str, Any], step: int) -> None:
+    """InputError with both values when the config `current` cannot continue a run that did `step` steps with `saved`.
+
+    Both are RunConfig.model_dump(mode="json").
+    """
+    for field, old, new in _differences(saved, current):
+        raise InputError(f"{field} was {old!r} when this run was trained and is {new!r} now: {_ADVICE}")
+    if step > current["training"]["steps"]:
+        raise InputError(
+            f"training.steps is {current['training']['steps']} and this run has already done {step} steps: {_ADVICE}"
+        )
+    _check_schedule(saved["training"], current["training"], step)
+
+
+def _differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for section in _SECTIONS:
+        yield from _leaf_differences(section, saved[section], current[section])
+    for field in _TRAINING_FIELDS:
+        yield from _leaf_differences(f"training.{field}", saved["training"].get(field), current["training"].get(field))
+    yield from _leaf_differences("run.seed", saved["run"]["seed"], current["run"]["seed"])
+
+
+def _leaf_differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            yield from _leaf_differences(f"{path}.{key}", old.get(key), new.get(key))
+    elif old != new:
+        yield path, old, new
+
+
+def _check_schedule(saved: Mapping[str, Any], current: Mapping[str, Any], step: int) -> None:
+    if all(saved[key] == current[key] for key in ("steps", "learning_rate", "schedule")):
+        return
+    before, after = _schedule_of(saved), _schedule_of(current)
+    for number in range(step):
+        old, new = learning_rate(before, number), learning_rate(after, number)
+        if old != new:
+            changed = [*_leaf_differences("training", _schedule_fields(saved), _schedule_fields(current))]
+            what = ", ".join(f"{field} from {was!r} to {now!r}" for field, was, now in changed)
+            raise InputError(
+                f"changing {what} changes the learning rate of step {number}, already done, from {old:g} to {new:g}: "
+                f"{_ADVICE}. (Kind wsd, or cosine with an explicit decay_steps, can be continued for more steps.)"
+            )
+
+
+def _schedule_fields(training: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: training[key] for key in ("steps", "learning_rate", "schedule")}
+
+
+def _schedule_of(training: Mapping[str, Any]) -> TrainingConfig:
+    return TrainingConfig(global_batch=1, micro_batch=1, **_schedule_fields(training))

@@ -1,0 +1,160 @@
+"""What a checkpoint is on disk (format version 1).
+
+    checkpoints/step-00000100/
+        master-00000.safetensors      fp32 weights, a tensor per parameter, in files of bounded size
+        exp_avg-00000.safetensors     AdamW's first moments
+        exp_avg_sq-00000.safetensors  AdamW's second moments
+        rng-00000.json                generators of rank 0, ...
+        state.json                    Record: step, position, config, fingerprints, ...
+        manifest.json                 size and sha256 of every other file; written last
+
+Which parameter lies in which file depends on names and shapes only, never on the number of ranks or the ZeRO stage.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_prep.errors import CorruptionError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+RECORD = "state.json"
+Kind = Literal["master", "exp_avg", "exp_avg_sq"]
+KINDS: tuple[Kind, ...] = ("master", "exp_avg", "exp_avg_sq")
+FILE_BYTES = 256 << 20
+
+_STEP_FOLDER = re.compile(r"step-(\d{8,})")
+_FILE_NAME = re.compile(r"[a-z][a-z0-9_]*(-\d{5,})?\.(safetensors|json)")
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Natural = Annotated[int, Field(ge=0)]
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FileEntry(_Stored):
+    """Size and digest of one file."""
+
+    size: _Natural
+    sha256: _Sha256
+
+
+class Manifest(_Stored):
+    """Everything a checkpoint holds."""
+
+    format_version: int
+    step: _Natural
+    files: dict[str, FileEntry]
+
+
+class Record(_Stored):
+    """Where the run stands, and what it must be continued with."""
+
+    step: _Natural
+    position: _Natural
+    tokens: _Natural
+    """Rows of all views that the model has been trained on."""
+    config: dict[str, Any]
+    dataset_fingerprint: str
+    stream_fingerprint: str
+    tokenizer_digest: str
+    parameters: dict[str, list[int]]
+    last_loss: str | None
+    """Hexadecimal training loss of the last step."""
+    heldout: dict[str, float]
+    """Held-out losses so far that the result names: before the first step, and the last."""
+    environment: dict[str, Any]
+    """World size, ZeRO stage, threads, CPU, versions: what bit-exactness depends on."""
+
+
+class PlannedFile(NamedTuple):
+    """One safetensors file: the tensors of kind `kind` of the parameters `names`."""
+
+    file_name: str
+    kind: Kind
+    names: tuple[str, ...]
+
+
+def step_folder(root: Path, step: int) -> Path:
+    """The folder of the checkpoint after `step` updates."""
+    return root / f"step-{step:08d}"
+
+
+def saved_steps(root: Path) -> list[int]:
+    """Steps that have a checkpoint folder (valid or not), newest first."""
+    if not root.is_dir():
+        return []
+    found = (_STEP_FOLDER.fullmatch(path.name) for path in root.iterdir() if path.is_dir() and not path.is_symlink())
+    return sorted((int(match[1]) for match in found if match), reverse=True)
+
+
+def plan_files(shapes: Mapping[str, tuple[int, ...]], file_bytes: int = FILE_BYTES) -> list[PlannedFile]:
+    """The safetensors files of a model with parameters of these `shapes`, each at most `file_bytes` or one tensor."""
+    groups: list[list[str]] = []
+    room = 0
+    for name in sorted(shapes):
+        size = 4
+        for extent in shapes[name]:
+            size *= extent
+        if size > room:
+            groups.append([])
+            room = file_bytes
+        groups[-1].append(name)
+        room -= size
+    return [
+        PlannedFile(f"{kind}-{number:05d}.safetensors", kind, tuple(names))
+        for kind in KINDS
+        for number, names in enumerate(groups)
+    ]
+
+
+def rng_file(rank: int) -> str:
+    """The file of the generators of `rank`."""
+    return f"rng-{rank:05d}.json"
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Canonical JSON with the digest of itself, so that a change of the manifest shows too."""
+    content = manifest.model_dump()
+    return _canonical({**content, "digest": hashlib.sha256(_canonical(content)).hexdigest()})
+
+
+def decode_manifest(data: bytes, path: Path) -> Manifest:
+    """The manifest in `data`; CorruptionError naming `path` unless it is one, unchanged, of this version."""
+    try:
+        content = json.loads(data)
+        digest = content.pop("digest")
+        manifest = Manifest.model_validate(content)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ValidationError):
+        raise CorruptionError(f"{path}: not a checkpoint manifest") from None
+    if digest != hashlib.sha256(_canonical(content)).hexdigest():
+        raise CorruptionError(f"{path}: changed since it was written")
+    if manifest.format_version != FORMAT_VERSION:
+        raise CorruptionError(
+            f"{path}: format version {manifest.format_version}; this program reads version {FORMAT_VERSION}"
+        )
+    for name in manifest.files:
+        if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
+            raise CorruptionError(f"{path}: lists a file named {name!r}, which no checkpoint holds")
+    return manifest
+
+
+def decode_record(data: bytes, path: Path) -> Record:
+    """The record in `data`; CorruptionError naming `path` when it is not one."""
+    try:
+        return Record.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CorruptionError(f"{path}: not a checkpoint record ({where}: {first['msg']})") from None
+
+
+def _canonical(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,244 @@
+"""The typed config of a run: YAML -> RunConfig, with errors that say where and what to do.
+
+Each section's model lives beside its user; this file only puts them together.
+
+1. find and merge the files and overrides (config_files)
+2. validate into frozen models; every mistake is one line with its place
+3. resolve what depends on the working directory (absolute paths)
+"""
+
+import difflib
+import hashlib
+import json
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from data_prep.config import DataConfig, Section, TokenizerConfig
+from data_prep.errors import InputError
+from data_prep.shards.files import named_errors, publish, staged_bytes
+from data_prep.tokenizer.special import NUM_SENTINELS
+from pipeline.checkpoint.config import CheckpointConfig
+from pipeline.config_files import RUN_CONFIG_NAME, ConfigTree, KeyPath, dump_yaml, find_config, load_tree
+from pipeline.corruption.config import CorruptionConfig
+from pipeline.evaluation.config import EvaluationConfig
+from pipeline.export.config import ExportConfig
+from pipeline.model.config import ModelConfig
+from pipeline.objectives import objective_config
+from pipeline.stream import StreamConfig
+from pipeline.training.config import TrainingConfig
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class RecipeFacts(Section):
+    """What a recipe says about itself; `spanwright recipes` and the recipe table show it."""
+
+    name: str
+    family: str
+    source: str
+    summary: str
+    export: str
+    variants: tuple[str, ...] = ()
+
+
+class RunSection(Section):
+    """Where a run lives, and the one seed everything it draws comes from."""
+
+    dir: str | None = None
+    seed: int = Field(default=0, ge=0)
+
+
+class RunConfig(Section):
+    """Everything that decides a run."""
+
+    recipe: RecipeFacts
+    data: DataConfig
+    model: ModelConfig
+    corruption: CorruptionConfig
+    objective: dict[str, Any]
+    """`kind` names a module of pipeline.objectives; the rest is that module's `Config`."""
+    training: TrainingConfig
+    stream: StreamConfig = StreamConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    export: ExportConfig = ExportConfig()
+    run: RunSection = RunSection()
+    deepspeed: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_of_its_kind(cls, section: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"kind": section.get("kind"), **objective_config(section).model_dump(mode="json")}
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _corruption_fits_the_window(self) -> "RunConfig":
+        try:
+            self.corruption.check(self.stream.window, self.stream.max_pieces, NUM_SENTINELS)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder: `run.dir`, or `runs/<recipe>` below the working directory."""
+        return Path(self.run.dir) if self.run.dir else Path("runs") / self.recipe.name
+
+    @property
+    def data_dir(self) -> Path:
+        """The dataset's folder: `data.dir`, or `data` in the run folder."""
+        return Path(self.data.dir) if self.data.dir else self.run_dir / "data"
+
+    @property
+    def train_dir(self) -> Path:
+        """Metrics, checkpoints and logs of training."""
+        return self.run_dir / "train"
+
+    @property
+    def export_dir(self) -> Path:
+        """The exported models."""
+        return self.run_dir / "export"
+
+
+def load_config(name: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config named on the command line (YAML path, run folder or recipe) with `a.b=c` overrides.
+
+    Relative paths are taken from the working directory and come back absolute, so that a run can be continued from
+    anywhere. Raises InputError naming file, line, field and fix.
+    """
+    tree = load_tree(find_config(name), overrides)
+    config = validate_tree(tree, RunConfig)
+    return config.model_copy(
+        update={
+            "run": config.run.model_copy(update={"dir": _absolute(str(config.run_dir))}),
+            "data": config.data.model_copy(
+                update={
+                    "paths": tuple(_absolute(path) for path in config.data.paths),
+                    "dir": _absolute(config.data.dir) if config.data.dir else None,
+                    "tokenizer": _with_absolute_path(config.data.tokenizer),
+                }
+            ),
+        }
+    )
+
+
+def load_run(run_dir: Path) -> RunConfig:
+    """The resolved config of an existing run folder."""
+    path = Path(run_dir) / RUN_CONFIG_NAME
+    if not path.is_file():
+        raise InputError(f"{run_dir}: not a run folder: it has no {RUN_CONFIG_NAME}.")
+    config = validate_tree(load_tree(path), RunConfig)
+    # The folder may have been moved since: it is where it is now.
+    return config.model_copy(update={"run": config.run.model_copy(update={"dir": str(Path(run_dir).resolve())})})
+
+
+def save_config(config: RunConfig) -> Path:
+    """Write the resolved config into the run folder (temporary name, flush, rename); returns its path."""
+    path = config.run_dir / RUN_CONFIG_NAME
+    comment = "# The resolved config of this run: `spanwright run` on this folder continues it.\n"
+    text = comment + dump_yaml(config.model_dump(mode="json", exclude_none=True))
+    with named_errors(path.parent, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    publish([staged_bytes(path, text.encode())])
+    return path
+
+
+def fingerprint(*parts: Any) -> str:
+    """SHA-256 over the canonical JSON of config models or plain data."""
+    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def validate_tree(tree: ConfigTree, model: type[Model]) -> Model:
+    """`tree` as a frozen `model`, or one InputError that lists every mistake with its place."""
+    try:
+        return model.model_validate(tree.values)
+    except ValidationError as error:
+        lines = [_explain(detail, tree, model) for detail in error.errors(include_url=False)]
+        raise InputError("\n".join(lines)) from None
+
+
+def _explain(detail: ErrorDetails, tree: ConfigTree, model: type[BaseModel]) -> str:
+    path: KeyPath = tuple(str(part) for part in detail["loc"])
+    place = tree.place(_known_prefix(path, tree.values))
+    name = ".".join(path)
+    if detail["type"] == "extra_forbidden":
+        known = _known_keys(model, path[:-1], tree.values)
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
+        return f"{place}: {name}: no such key. {hint}"
+    if detail["type"] == "missing":
+        return f"{place}: {name} is missing. Give it in the file, or as {name}=VALUE on the command line."
+    message = _PLAIN_WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").rstrip(".")
+    if (blamed := _blamed_key(message, tree)) and blamed[: len(path)] == path:  # a check over a whole section
+        return f"{tree.place(blamed)}: {message}."
+    value = detail["input"]
+    shown = "" if isinstance(value, Mapping | BaseModel) else f" (got {value!r})"
+    return f"{place}: {name}: {message}{shown}." if name else f"{place}: {message}."
+
+
+_PLAIN_WORDS = {
+    "tuple_type": "Input should be a list",
+    "dict_type": "Input should be a section of keys",
+    "model_type": "Input should be a section of keys",
+    "model_attributes_type": "Input should be a section of keys",
+}
+
+
+def _blamed_key(message: str, tree: ConfigTree) -> KeyPath | None:
+    """The key that `message` begins with, if it is one of the config's."""
+    first = tuple(re.split(r"[^a-z0-9_.]", message, maxsplit=1)[0].rstrip(".").split("."))
+    return first if len(first) > 1 and _known_prefix(first, tree.values) == first else None
+
+
+def _known_prefix(path: KeyPath, values: Mapping[str, Any]) -> KeyPath:
+    """The longest prefix of `path` that is in `values`: pydantic adds union tags and list indexes of its own."""
+    node: Any = values
+    for length, key in enumerate(path):
+        if not isinstance(node, Mapping) or key not in node:
+            return path[:length]
+        node = node[key]
+    return path
+
+
+def _known_keys(model: type[BaseModel], path: KeyPath, values: Mapping[str, Any]) -> list[str]:
+    """The keys that may stand in the section at `path`."""
+    node: Any = values
+    for key in path:
+        node = node.get(key, {}) if isinstance(node, Mapping) else {}
+        if key in model.model_fields:  # a union adds its tag to the path: its model has been picked before
+            section = _pick(model.model_fields[key].annotation, node)
+            if section is None:
+                return []
+            model = section
+    return sorted(model.model_fields)
+
+
+def _pick(annotation: Any, value: Any) -> type[BaseModel] | None:
+    """The model among `annotation`'s alternatives that `value` belongs to, by its `kind` where there are several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType, typing.Annotated):
+        return None
+    models = [found for part in typing.get_args(annotation) if (found := _pick(part, value))]
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    chosen = [found for found in models if "kind" in found.model_fields and found.model_fields["kind"].default == kind]
+    return next(iter([*chosen, *models]), None)
+
+
+def _with_absolute_path(tokenizer: TokenizerConfig) -> TokenizerConfig:
+    return tokenizer.model_copy(update={"path": _absolute(tokenizer.path)}) if tokenizer.path else tokenizer
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith("python:") else str(Path(path).expanduser().absolute())

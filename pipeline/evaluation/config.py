@@ -1,0 +1,12 @@
+"""What an `evaluation:` section may say."""
+
+from pydantic import Field
+
+from data_prep.config import Section
+
+
+class EvaluationConfig(Section):
+    """The evaluation stage that closes a run."""
+
+    fill_in: int = Field(default=3, ge=0, description="held-out snippets the exported model fills in, shown as text")
+    max_new_tokens: int = Field(default=16, gt=0, description="tokens it may write for one snippet")

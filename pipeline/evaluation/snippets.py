@@ -1,0 +1,77 @@
+"""A few held-out snippets with words hidden, filled in by the exported model: what the loss cannot show."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data_prep.tokenizer import Tokenizer
+from pipeline.config import RunConfig
+from pipeline.export.fill_in import fill_in
+from pipeline.training.assembly import Data, open_data
+
+SNIPPET_TOKENS = 96
+HIDDEN_TOKENS = 3
+_GAP = "<extra_id_{}>"
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A text in five parts: shown, hidden, shown, hidden, shown."""
+
+    document: str
+    parts: tuple[str, ...]
+
+    @property
+    def prompt(self) -> str:
+        """The text with its hidden parts as <extra_id_0> and <extra_id_1>."""
+        first, _, second, _, third = self.parts
+        return f"{first}{_GAP.format(0)}{second}{_GAP.format(1)}{third}"
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """What the model does not see."""
+        return self.parts[1::2]
+
+
+def fill_in_snippets(config: RunConfig) -> list[dict[str, Any]]:
+    """Hide two spans in snippets of the first held-out documents; what the exported model writes there."""
+    snippets = list(itertools.islice(find_snippets(open_data(config)), config.evaluation.fill_in))
+    filled = fill_in(
+        config.export_dir / "hf", [snippet.prompt for snippet in snippets], config.evaluation.max_new_tokens
+    )
+    return [
+        {
+            "document": snippet.document,
+            "hidden": list(snippet.hidden),
+            "written": list(answer.spans),
+            "text": _marked(snippet, answer.spans),
+        }
+        for snippet, answer in zip(snippets, filled, strict=True)
+    ]
+
+
+def find_snippets(data: Data) -> Iterator[Snippet]:
+    """One snippet from the middle of each held-out document that is long enough."""
+    for name, tokens in data.heldout_documents():
+        start = (len(tokens) - SNIPPET_TOKENS) // 2
+        if start >= 0:
+            snippet = _cut(name, tokens[start : start + SNIPPET_TOKENS], data.tokenizer)
+            if snippet is not None:
+                yield snippet
+
+
+def _cut(name: str, tokens: np.ndarray, tokenizer: Tokenizer) -> Snippet | None:
+    """Spans at one and two thirds; None where a cut falls inside a character, or the text holds a sentinel's name."""
+    third = SNIPPET_TOKENS // 3
+    edges = (0, third, third + HIDDEN_TOKENS, 2 * third, 2 * third + HIDDEN_TOKENS, SNIPPET_TOKENS)
+    parts = tuple(tokenizer.decode(tokens[start:stop]) for start, stop in itertools.pairwise(edges))
+    whole = "".join(parts)
+    return None if "\ufffd" in whole or "<extra_id_" in whole else Snippet(name, parts)
+
+
+def _marked(snippet: Snippet, written: tuple[str, ...]) -> str:
+    first, _, second, _, third = snippet.parts
+    return f"{first}⟦{written[0]}⟧{second}⟦{written[1]}⟧{third}"

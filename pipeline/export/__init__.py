@@ -1,0 +1,1 @@
+"""Trained weights to the formats others read. transformers and tokenizers are imported here only, when needed."""

@@ -1,0 +1,132 @@
+"""A trained encoder-decoder as a Hugging Face T5ForConditionalGeneration folder.
+
+Invariant: `out` is absent, the previous export, or a complete one: everything is written to a temporary folder beside
+it, flushed, and renamed. Stages:
+1. weights, renamed, as safetensors (a tied head is stored once)
+2. config.json and generation_config.json
+3. the tokenizer, with the same ids
+4. flush and rename
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_prep.errors import SpanwrightError
+from data_prep.shards.files import sync_folder
+from data_prep.tokenizer import Tokenizer
+from pipeline.export.libraries import library
+from pipeline.export.t5_names import OBJECTIVE_PREFIX, t5_name
+from pipeline.export.tokenizer import export_tokenizer
+from pipeline.model.config import ModelConfig
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def export_hf(
+    weights: Mapping[str, torch.Tensor],
+    model_config: ModelConfig,
+    tokenizer_folder: Path,
+    out: Path,
+    dtype: str = "fp32",
+    max_new_tokens: int = 128,
+) -> Path:
+    """Write `weights` (fp32, by our parameter names) and the tokenizer to the folder `out`; returns `out`.
+
+    A previous export at `out` is replaced. Raises SpanwrightError when the weights are no T5 or cannot be written.
+    """
+    out = Path(out).absolute()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+            folder = Path(scratch) / "new"
+            folder.mkdir()
+            _write_weights(weights, DTYPES[dtype], folder / "model.safetensors")
+            _write_configs(weights, model_config, Tokenizer.load(tokenizer_folder), dtype, max_new_tokens, folder)
+            export_tokenizer(tokenizer_folder, folder)
+            _flush(folder)
+            if out.exists():
+                os.rename(out, Path(scratch) / "old")
+            os.rename(folder, out)
+            sync_folder(out.parent)
+    except (OSError, library("safetensors").SafetensorError) as error:
+        raise SpanwrightError(f"{out}: cannot write the export: {error}") from error
+    return out
+
+
+def _write_weights(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, path: Path) -> None:
+    renamed = {t5_name(name): tensor.detach().to("cpu", dtype).contiguous() for name, tensor in weights.items()}
+    library("safetensors.torch").save_file(renamed, path, metadata={"format": "pt"})
+    path.chmod(0o644)
+
+
+def _write_configs(
+    weights: Mapping[str, torch.Tensor],
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    dtype: str,
+    max_new_tokens: int,
+    folder: Path,
+) -> None:
+    special = tokenizer.special
+    tokens = {"pad_token_id": special.pad, "eos_token_id": special.eos, "decoder_start_token_id": special.pad}
+    _write_json(folder / "config.json", {**t5_config(config, vocab_size(weights), dtype), **tokens})
+    # transformers 5.23 sizes generate()'s cache by the encoder: a deeper decoder must do without.
+    use_cache = config.decoder_layers <= config.num_layers
+    generation = {**tokens, "max_new_tokens": max_new_tokens, "use_cache": use_cache}
+    _write_json(folder / "generation_config.json", generation)
+
+
+def t5_config(config: ModelConfig, vocab_size: int, dtype: str = "fp32") -> dict[str, Any]:
+    """The fields of T5's config.json that follow from the model (special tokens are the tokenizer's).
+
+    `tie_word_embeddings: false` also tells transformers not to scale the states before the head.
+    """
+    same_names = (
+        "d_model",
+        "d_kv",
+        "d_ff",
+        "num_layers",
+        "num_heads",
+        "relative_attention_num_buckets",
+        "relative_attention_max_distance",
+        "dropout_rate",
+        "layer_norm_epsilon",
+        "initializer_factor",
+        "feed_forward_proj",
+        "tie_word_embeddings",
+    )
+    return {
+        "architectures": ["T5ForConditionalGeneration"],
+        "model_type": "t5",
+        "is_encoder_decoder": True,
+        "use_cache": True,
+        "vocab_size": vocab_size,
+        "num_decoder_layers": config.decoder_layers,
+        "dtype": str(DTYPES[dtype]).removeprefix("torch."),
+        **{name: getattr(config, name) for name in same_names},
+    }
+
+
+def vocab_size(weights: Mapping[str, torch.Tensor]) -> int:
+    """Rows of the embedding among our `weights`."""
+    by_name = {name.removeprefix(OBJECTIVE_PREFIX): tensor for name, tensor in weights.items()}
+    if "embedding.weight" not in by_name:
+        raise SpanwrightError("export to hf: these weights have no embedding.weight; this model is not a T5")
+    return by_name["embedding.weight"].shape[0]
+
+
+def _write_json(path: Path, fields: dict[str, Any]) -> None:
+    path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)

@@ -1,0 +1,55 @@
+"""The torch twin of `pipeline.corruption.philox`: the same bits, on the device the model runs on.
+
+torch has no unsigned 64-bit multiply, so everything is int64: a product of two 32-bit numbers wraps, and its two 32-bit
+halves are still exact after masking.
+"""
+
+import torch
+
+from pipeline.corruption.philox import Key
+
+_MULTIPLIER_0, _MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
+_WEYL_0, _WEYL_1 = 0x9E3779B9, 0xBB67AE85
+_ROUNDS = 10
+_LOW_32 = 0xFFFFFFFF
+DRAWS_PER_BLOCK = 4
+
+
+def probability_threshold(probability: float) -> int:
+    """The 32-bit threshold t with P(bits < t) = probability, rounded to 2**-32. ValueError outside [0, 1]."""
+    if not 0.0 <= probability <= 1.0:
+        raise ValueError(f"a probability lies between 0 and 1, not {probability}")
+    return round(probability * 2**32)
+
+
+def random_bits(
+    key: Key, positions: torch.Tensor, rows: torch.Tensor, num_draws: int, first_draw: int = 0
+) -> torch.Tensor:
+    """The bits of draws first_draw .. first_draw + num_draws of every (position, row).
+
+    `positions` and `rows` are integer tensors of one shape [...]; returns int64 [..., num_draws] in 0 .. 2**32 - 1, the
+    bits of `pipeline.corruption.philox.random_bits`. `first_draw` is a multiple of 4: a Philox block holds four draws.
+    """
+    assert first_draw % DRAWS_PER_BLOCK == 0, "draws start at a block"
+    num_blocks = -(-num_draws // DRAWS_PER_BLOCK)
+    blocks = torch.arange(num_blocks, device=rows.device) + first_draw // DRAWS_PER_BLOCK
+    positions = positions.to(torch.int64)[..., None]
+    counter = (rows.to(torch.int64)[..., None] & _LOW_32, blocks, positions & _LOW_32, (positions >> 32) & _LOW_32)
+    words = _philox4x32(counter, key)
+    bits = torch.stack(torch.broadcast_tensors(*words), dim=-1)
+    return bits.flatten(-2)[..., :num_draws]
+
+
+def _philox4x32(counter: tuple[torch.Tensor, ...], key: Key) -> tuple[torch.Tensor, ...]:
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        product_0, product_1 = c0 * _MULTIPLIER_0, c2 * _MULTIPLIER_1
+        c0, c1, c2, c3 = (
+            ((product_1 >> 32) & _LOW_32) ^ c1 ^ k0,
+            product_1 & _LOW_32,
+            ((product_0 >> 32) & _LOW_32) ^ c3 ^ k1,
+            product_0 & _LOW_32,
+        )
+        k0, k1 = (k0 + _WEYL_0) & _LOW_32, (k1 + _WEYL_1) & _LOW_32
+    return c0, c1, c2, c3

@@ -1,0 +1,54 @@
+"""Multi-head attention of T5: four projections without biases around the attention kernel, scores not scaled.
+
+Shape suffixes: Tq, Tk rows, W model width, H heads, D head dimension.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pipeline.batch import Batch
+from pipeline.kernels.attention import IntervalPattern, RelativeBias, attention
+from pipeline.model.config import ModelConfig
+from pipeline.model.dropout import RowDropout
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Whom a stack's rows see in one kind of attention: the keys' sequences, the pattern, the bias."""
+
+    cu_seqlens_k: torch.Tensor  # [N + 1]
+    pattern: IntervalPattern
+    bias: RelativeBias | None = None
+
+
+class Attention(nn.Module):
+    """Self-attention when `source` is the rows themselves, cross-attention when it is another stack's output."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        inner = config.num_heads * config.d_kv
+        self.num_heads = config.num_heads
+        self.query = nn.Linear(config.d_model, inner, bias=False)
+        self.key = nn.Linear(config.d_model, inner, bias=False)
+        self.value = nn.Linear(config.d_model, inner, bias=False)
+        self.output = nn.Linear(inner, config.d_model, bias=False)
+        self.dropout = RowDropout(config.dropout_rate)
+
+    def forward(self, x_TW: torch.Tensor, source_SW: torch.Tensor, view: Batch, sight: Sight) -> torch.Tensor:
+        """What each row of `view` [Tq, W] gathers from the rows of `source_SW` [Tk, W] it sees; returns [Tq, W]."""
+        gathered_THD = attention(
+            self._heads(self.query(x_TW)),
+            self._heads(self.key(source_SW)),
+            self._heads(self.value(source_SW)),
+            view.cu_seqlens,
+            sight.cu_seqlens_k,
+            sight.pattern,
+            sight.bias,
+            dropout=self.dropout.of(view),
+        )
+        return self.output(gathered_THD.flatten(1))
+
+    def _heads(self, x_TI: torch.Tensor) -> torch.Tensor:
+        return x_TI.unflatten(-1, (self.num_heads, -1))

@@ -1,0 +1,70 @@
+"""Training objectives: one short file per family, found by its name; there is no registry.
+
+A file NAME.py here holds `Config`, what an `objective:` section of `kind: NAME` may say, and `Objective`, a module with
+- `counts(views) -> {term: count}`: from the data alone, so that the global counts are known before the first backward;
+- `forward(views) -> {term: (sum, count)}`: each term's loss summed over the micro-batch, a float32 scalar;
+- `predict(views)`: the model's own best guess where the labels are;
+- `set_activation_checkpointing(enabled)`.
+"""
+
+import difflib
+import importlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from data_prep.config import Section
+from data_prep.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pipeline.model.config import ModelConfig
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def objective_names() -> list[str]:
+    """The kinds there are."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if _NAME.fullmatch(path.stem))
+
+
+def objective_config(section: Mapping[str, Any]) -> Section:
+    """The checked config of an `objective:` section; InputError names the field that is wrong."""
+    fields = {key: value for key, value in section.items() if key != "kind"}
+    config_class = _module(section.get("kind")).Config
+    try:
+        return config_class(**fields)
+    except ValidationError as error:
+        raise InputError("; ".join(_describe(problem, config_class) for problem in error.errors())) from None
+
+
+def build_objective(
+    objective: Mapping[str, Any], model_config: "ModelConfig", vocab_size: int, seed: int
+) -> "nn.Module":
+    """The objective of an `objective:` section with a new model, initialised for the run with `seed`.
+
+    `vocab_size` is the tokenizer's; the model pads it. Raises InputError for an unknown kind or field.
+    """
+    config = objective_config(objective)
+    return _module(objective.get("kind")).Objective(config, model_config, vocab_size, seed)
+
+
+def _module(kind: object) -> Any:
+    names = objective_names()
+    if kind not in names:
+        near = difflib.get_close_matches(str(kind), names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"objective.kind: there is no objective {kind!r}.{hint} There are: {', '.join(names)}.")
+    return importlib.import_module(f"{__name__}.{kind}")
+
+
+def _describe(problem: Any, config_class: type[Section]) -> str:
+    field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(["kind", *config_class.model_fields])
+        return f"objective.{field}: no such field; this objective has: {known}"
+    return f"objective.{field}: {problem['msg']} (got {problem['input']!r})"

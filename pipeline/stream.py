@@ -1,0 +1,189 @@
+"""The order of the data: what sample p of a run is, as a pure function of p.
+
+Invariant: a sample depends on the dataset's content, the stream's config, the seed, the stream's name and its
+position, and on nothing else: not on where the dataset lies, how many ranks or workers read it, or what was read
+before.
+
+Position p lies in epoch p // W (W windows in an epoch). Inside an epoch,
+1. the blocks (groups of `block_shards` consecutive shards) stand in a permuted order,
+2. the windows of each block are permuted among themselves,
+3. the window's number in its block gives the shard, the chunk, and the window of the chunk's plan
+   (`data_prep.shards.packing`).
+
+Both permutations are keyed by (seed, stream name, epoch, block): nothing is shuffled in memory, and seeking costs
+what reading the next sample costs. Reading stays inside one block at a time, so a bounded number of shards is open.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_prep.config import Positive, Section
+from data_prep.errors import InputError
+from data_prep.shards.cache import BoundedCache
+from data_prep.shards.packing import DEFAULT_MAX_PIECES, Packing, Windows
+from data_prep.shards.reader import Split
+from pipeline.corruption.philox import stream_key
+from pipeline.permutation import permute, permute_array
+
+_PLAN_CACHE_BYTES = 64 << 20
+_COUNT_CACHE_SHARDS = 4096
+
+
+class StreamConfig(Section):
+    """How documents become windows, and how far apart in the dataset neighbouring samples may lie."""
+
+    window: Positive = 568
+    packing: Packing = "document"
+    max_pieces: Positive = DEFAULT_MAX_PIECES
+    block_shards: Positive = 64
+
+
+class Location(NamedTuple):
+    """Where a position points: `chunk` is numbered through the split, `window` inside the chunk."""
+
+    epoch: int
+    shard: int
+    chunk: int
+    window: int
+
+
+class Piece(NamedTuple):
+    """A piece of a sample is the tokens `start:stop` of the document `document_id`."""
+
+    document_id: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One window: its pieces one after another. Piece i is `tokens[piece_offsets[i]:piece_offsets[i + 1]]`."""
+
+    position: int
+    epoch: int
+    shard: int
+    chunk: int
+    window: int
+    tokens: np.ndarray  # [n] int64
+    piece_offsets: np.ndarray  # [pieces + 1] int64
+    piece_starts: np.ndarray = field(repr=False)  # [pieces] int64, the first token of each piece within the chunk
+    split: Split = field(repr=False)
+
+    @property
+    def documents(self) -> list[Piece]:
+        """Where each piece comes from (reads the document ids of its chunk)."""
+        docs, ids = self.split.chunk(self.chunk).docs, self.split.document_ids(self.chunk)
+        numbers = np.searchsorted(docs, self.piece_starts, side="right") - 1
+        starts = self.piece_starts - docs[numbers]
+        stops = starts + np.diff(self.piece_offsets)
+        return [
+            Piece(ids[number], int(start), int(stop))
+            for number, start, stop in zip(numbers, starts, stops, strict=True)
+        ]
+
+
+class Stream:
+    """The samples of a split in the order of a run. May be sent to loader workers by any start method."""
+
+    def __init__(
+        self, split: Split, config: StreamConfig, seed: int, name: str = "train", shuffle: bool = True
+    ) -> None:
+        self.split, self.config, self.seed, self.name, self.shuffle = split, config, seed, name, shuffle
+        per_shard = split.shard_window_counts(config.window, config.packing, config.max_pieces)
+        self._shard_offsets = np.concatenate([[0], np.cumsum(per_shard)])
+        self._block_edges = _block_edges(split.num_shards, config.block_shards)
+        self._forget()
+        if not len(self):
+            raise InputError(f"{split.folder}: the split {split.name!r} holds no tokens; prepare a larger corpus")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if not isinstance(value, BoundedCache)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start with empty caches (what they hold can always be made again)."""
+        self._orders: BoundedCache[int, tuple[np.ndarray, np.ndarray]] = BoundedCache(2)
+        self._chunk_offsets: BoundedCache[int, np.ndarray] = BoundedCache(_COUNT_CACHE_SHARDS)
+        self._plans: BoundedCache[int, Windows] = BoundedCache(_PLAN_CACHE_BYTES, cost=lambda plan: plan.num_bytes)
+
+    def __len__(self) -> int:
+        """Samples in an epoch."""
+        return int(self._shard_offsets[-1])
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of everything the samples depend on but their position (resume compares it)."""
+        content = {
+            "dataset": self.split.fingerprint,
+            "split": self.split.name,
+            "config": self.config.model_dump(),
+            "seed": self.seed,
+            "name": self.name,
+            "shuffle": self.shuffle,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def sample(self, position: int) -> Sample:
+        """The sample at `position` (samples consumed by the whole run before it, from 0; any epoch)."""
+        location = self.locate(position)
+        plan = self._plan(location.chunk)
+        first, last = plan.window_offsets[location.window], plan.window_offsets[location.window + 1]
+        starts, stops = plan.piece_starts[first:last].tolist(), plan.piece_stops[first:last].tolist()
+        tokens = self.split.chunk(location.chunk).tokens
+        pieces = [tokens[start:stop] for start, stop in zip(starts, stops, strict=True)]
+        return Sample(
+            position=position,
+            **location._asdict(),
+            tokens=np.concatenate(pieces).astype(np.int64),
+            piece_offsets=np.cumsum([0, *map(len, pieces)], dtype=np.int64),
+            piece_starts=np.array(starts, np.int64),
+            split=self.split,
+        )
+
+    def locate(self, position: int) -> Location:
+        """Where the sample at `position` lies, without reading its tokens."""
+        if position < 0:
+            raise IndexError(f"position {position} is negative")
+        epoch, rank = divmod(position, len(self))
+        order, offsets = self._orders.get(epoch, lambda: self._block_order(epoch))
+        slot = int(np.searchsorted(offsets, rank, side="right")) - 1
+        block, inner = int(order[slot]), rank - int(offsets[slot])
+        if self.shuffle:
+            size = int(offsets[slot + 1] - offsets[slot])
+            inner = permute(inner, size, stream_key(self.seed, f"{self.name}/epoch {epoch}/block {block}"))
+        window = inner + int(self._shard_offsets[self._block_edges[block]])
+        shard = int(np.searchsorted(self._shard_offsets, window, side="right")) - 1
+        chunk_offsets = self._chunk_offsets.get(shard, lambda: self._offsets_in_shard(shard))
+        window -= int(self._shard_offsets[shard])
+        chunk = int(np.searchsorted(chunk_offsets, window, side="right")) - 1
+        return Location(epoch, shard, self.split.first_chunk(shard) + chunk, window - int(chunk_offsets[chunk]))
+
+    def _block_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The blocks in the order of the epoch [blocks], and the rank at which each begins [blocks + 1]."""
+        order = np.arange(len(self._block_edges) - 1)
+        if self.shuffle:
+            order = permute_array(order, len(order), stream_key(self.seed, f"{self.name}/epoch {epoch}/blocks"))
+        sizes = np.diff(self._shard_offsets[self._block_edges])
+        return order, np.concatenate([[0], np.cumsum(sizes[order])])
+
+    def _offsets_in_shard(self, shard: int) -> np.ndarray:
+        """The first window of each chunk, counted inside the shard: [chunks + 1]."""
+        config = self.config
+        counts = self.split.chunk_window_counts(shard, config.window, config.packing, config.max_pieces)
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    def _plan(self, chunk: int) -> Windows:
+        config = self.config
+        return self._plans.get(chunk, lambda: self.split.plan(chunk, config.window, config.packing, config.max_pieces))
+
+
+def _block_edges(num_shards: int, block_shards: int) -> np.ndarray:
+    """The first shard of each block, then the number of shards: [blocks + 1]."""
+    return np.append(np.arange(0, num_shards, block_shards), num_shards)

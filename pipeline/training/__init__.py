@@ -1,0 +1,1 @@
+"""DeepSpeed training: engine, schedule, loader, loop, evaluation, metrics. `python -m pipeline.training RUN`."""

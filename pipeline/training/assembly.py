@@ -1,0 +1,82 @@
+"""Put the parts of a run together on one rank: data, model, engine.
+
+1. open_data         dataset, tokenizer, training stream, held-out stream, their corruptions
+2. build_engine      the objective with its first weights, under DeepSpeed
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data_prep.shards import Dataset
+from data_prep.tokenizer import Tokenizer
+from pipeline.config import RunConfig
+from pipeline.corruption.corruption import Corruption
+from pipeline.objectives import build_objective
+from pipeline.stream import Stream
+from pipeline.training.engine import Engine
+from pipeline.training.heldout import HeldOut
+from pipeline.training.loader import MicroBatches
+from pipeline.training.rank import Rank
+
+HELDOUT = "heldout"
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run reads."""
+
+    dataset: Dataset
+    tokenizer: Tokenizer
+    stream: Stream
+    micro_batches: MicroBatches
+    heldout: HeldOut | None
+
+    def heldout_documents(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Id and tokens of each held-out document (training document where none were held out), in order."""
+        split = self.dataset.split(HELDOUT if self.heldout else "train")
+        for number in range(split.num_chunks):
+            chunk = split.chunk(number)
+            for name, (start, stop) in zip(chunk.ids, itertools.pairwise(chunk.docs.tolist()), strict=True):
+                yield name, chunk.tokens[start:stop]
+
+
+def open_data(config: RunConfig) -> Data:
+    """The data of a run; InputError or CorruptionError naming the file that is missing or wrong."""
+    dataset = Dataset.open(config.data_dir)
+    tokenizer = Tokenizer.load(dataset.tokenizer_folder)
+    stream = Stream(dataset.split("train"), config.stream, config.run.seed)
+    batches = MicroBatches(stream, _corruption(config, tokenizer, "corruption"), config.training.micro_batch)
+    return Data(dataset, tokenizer, stream, batches, _heldout(config, dataset, tokenizer))
+
+
+def build_engine(config: RunConfig, data: Data, rank: Rank) -> Engine:
+    """The objective of the run under DeepSpeed, with its first weights."""
+    objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
+    objective.set_activation_checkpointing(config.training.activation_checkpointing)
+    return Engine(objective, config.training, rank, config.deepspeed)
+
+
+def _heldout(config: RunConfig, dataset: Dataset, tokenizer: Tokenizer) -> HeldOut | None:
+    """The held-out samples; None when the config asks for none, or the corpus was too small to hold any out."""
+    wanted = config.training.heldout_samples
+    if not wanted or not dataset.manifest.splits.get(HELDOUT):
+        return None
+    stream = Stream(dataset.split(HELDOUT), config.stream, config.run.seed, HELDOUT, shuffle=False)
+    maker = _corruption(config, tokenizer, HELDOUT)
+    return HeldOut(stream, maker, min(wanted, len(stream)), config.training.micro_batch)
+
+
+def _corruption(config: RunConfig, tokenizer: Tokenizer, name: str) -> Corruption:
+    return Corruption(
+        config.corruption,
+        tokenizer.special,
+        tokenizer.vocab_size,
+        config.stream.window,
+        config.stream.max_pieces,
+        config.run.seed,
+        name,
+    )

@@ -1,0 +1,122 @@
+"""What a `training:` section may say. No torch here: configs load fast.
+
+`global_batch` counts samples (windows) per optimizer step and fixes what a step is; `micro_batch`, the number of ranks,
+the ZeRO stage and everything else that says *how* the step is computed may change between two starts of one run.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from data_prep.config import Section
+from data_prep.errors import InputError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NaturalInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ScheduleConfig(Section):
+    """How the learning rate moves: warm-up to `learning_rate`, then by `kind` down to `min_lr_ratio` of it."""
+
+    kind: Literal["cosine", "inverse_sqrt", "wsd"] = "cosine"
+    warmup_steps: NaturalInt | None = None
+    """Length of the warm-up (default: warmup_ratio of the run)."""
+    warmup_ratio: Share = 0.0
+    decay_steps: PositiveInt | None = None
+    """cosine: length of the decay after warm-up (default: the rest of the run); wsd: length of the final decay
+    (default: a tenth of the run); inverse_sqrt: length of a final linear decay (default: none)."""
+    min_lr_ratio: Share = 0.0
+
+
+class TrainingConfig(Section):
+    """How the model is trained. A step is one optimizer update on `global_batch` samples."""
+
+    steps: PositiveInt
+    global_batch: PositiveInt
+    micro_batch: PositiveInt
+    ranks: PositiveInt = 1
+    threads_per_rank: PositiveInt | None = None
+    """torch threads of each rank (default: this machine's cores divided by its ranks)."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+    learning_rate: PositiveFloat = 1e-3
+    schedule: ScheduleConfig = ScheduleConfig()
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    max_grad_norm: Annotated[float, Field(ge=0.0)] = 1.0
+    """Gradients are scaled down to this global norm; 0 turns clipping off."""
+
+    activation_checkpointing: bool = False
+    evaluate_every: PositiveInt | None = None
+    """Held-out loss every so many steps (default: only before the first step and after the last)."""
+    heldout_samples: NaturalInt = 64
+    """How many held-out samples an evaluation reads (0: no evaluation)."""
+    log_every: PositiveInt = 10
+    """Progress line and TensorBoard scalars every so many steps; metrics.jsonl has every step."""
+    show_every: PositiveInt | None = None
+    """TensorBoard samples of views and predictions every so many steps (default: whenever held-out loss is taken)."""
+    loader_workers: NaturalInt = 1
+    """Processes per rank that build batches (0: the training process does)."""
+    stop_after: PositiveFloat | None = None
+    """Wall-clock seconds after which the run saves and stops, to be continued by the same command."""
+    peak_tflops: PositiveFloat | None = None
+    """Peak rate of one rank for the share-of-peak figure (default: a bf16 matrix product timed at the start)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainingConfig":
+        try:
+            accumulation_steps(self.global_batch, self.micro_batch, self.ranks)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        if self.betas[1] >= 1.0 or self.betas[0] >= 1.0:
+            raise ValueError(f"betas must be below 1, not {self.betas[0]} and {self.betas[1]}")
+        if self.schedule.warmup_steps is not None and self.schedule.warmup_ratio:
+            raise ValueError(
+                f"schedule.warmup_steps is {self.schedule.warmup_steps} and schedule.warmup_ratio is "
+                f"{self.schedule.warmup_ratio}: give one of them"
+            )
+        if self.warmup_steps >= self.steps:
+            raise ValueError(
+                f"schedule.warmup_steps is {self.warmup_steps} but the run has only steps={self.steps}: "
+                "the learning rate would never reach learning_rate"
+            )
+        return self
+
+    @property
+    def warmup_steps(self) -> int:
+        """Length of the warm-up in steps."""
+        given = self.schedule.warmup_steps
+        return int(self.steps * self.schedule.warmup_ratio) if given is None else given
+
+
+def accumulation_steps(global_batch: int, micro_batch: int, ranks: int) -> int:
+    """Forwards per rank and optimizer step; an InputError that lists what divides when global_batch does not."""
+    if global_batch % (micro_batch * ranks) == 0:
+        return global_batch // (micro_batch * ranks)
+    working_ranks = _divisors(global_batch // micro_batch) if global_batch % micro_batch == 0 else []
+    working_micro = _divisors(global_batch // ranks) if global_batch % ranks == 0 else []
+    advice = [
+        f"with micro_batch={micro_batch} these numbers of ranks work: {_listing(working_ranks)}"
+        if working_ranks
+        else "",
+        f"with ranks={ranks} these values of micro_batch work: {_listing(working_micro)}" if working_micro else "",
+        f"numbers of ranks that divide global_batch: {_listing(_divisors(global_batch))}"
+        if not working_ranks and not working_micro
+        else "",
+    ]
+    raise InputError(
+        f"training.global_batch={global_batch} is not a multiple of micro_batch={micro_batch} x ranks={ranks} = "
+        f"{micro_batch * ranks}; " + "; ".join(part for part in advice if part)
+    )
+
+
+def _divisors(number: int) -> list[int]:
+    return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
+
+
+def _listing(numbers: list[int]) -> str:
+    return ", ".join(str(number) for number in numbers)

@@ -1,0 +1,136 @@
+"""DeepSpeed's home: an objective under ZeRO 0-3 that steps exactly as plain torch would on the whole global batch.
+
+Invariant: after `backward` of every micro-batch of a step, the gradient of every parameter is that of
+"sum over the global batch / count over the global batch", whatever the number of ranks and micro-batches. DeepSpeed
+averages over the ranks and divides by the accumulation steps; both are undone here.
+
+1. `Engine(...)`: AdamW (decoupled decay; none on 1-D parameters) under DeepSpeed
+2. `forward(views)` -> {term: (sum, count)}
+3. `backward(loss, last)`: local part of the global loss; `last` marks the last micro-batch of the step
+4. `step(learning_rate)` -> the global gradient norm before clipping
+"""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.batch import Views
+from pipeline.training.config import TrainingConfig
+from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
+from pipeline.training.rank import Rank
+
+Terms = dict[str, tuple[Tensor, int]]
+
+
+class Engine:
+    """An objective in training. The state of its parameters is read and set by pipeline.checkpoint.state."""
+
+    def __init__(
+        self, objective: nn.Module, config: TrainingConfig, rank: Rank, overrides: Mapping[str, Any] | None = None
+    ) -> None:
+        self.rank = rank
+        self.zero_stage = config.zero_stage
+        self.names = tuple(name for name, parameter in objective.named_parameters() if parameter.requires_grad)
+        self._max_grad_norm = config.max_grad_norm if clips_itself(config) else None
+        self.deepspeed = _initialize(objective, config, rank, overrides or {})
+        self._objective: Any = self.module
+        _create_moments(self.deepspeed)
+
+    @property
+    def module(self) -> nn.Module:
+        """The objective."""
+        return self.deepspeed.module
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The AdamW that DeepSpeed drives (over flat partitions, under ZeRO)."""
+        return self.deepspeed.basic_optimizer
+
+    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Trained parameters by name, in the order of definition; a shared one once."""
+        return ((name, parameter) for name, parameter in self.module.named_parameters() if parameter.requires_grad)
+
+    def counts(self, views: Views) -> dict[str, int]:
+        """What each loss term counts in one micro-batch, known before its forward."""
+        return self._objective.counts(views)
+
+    def predict(self, views: Views) -> Tensor:
+        """The model's best guess where the labels are (see pipeline.objectives). Collective under ZeRO-3."""
+        return self._objective.predict(views)
+
+    def forward(self, views: Views) -> Terms:
+        """The objective's loss terms on one micro-batch: name -> (sum over its labels, count)."""
+        return self.deepspeed(views)
+
+    def backward(self, loss: Tensor, last: bool) -> None:
+        """Add the gradient of `loss`, this micro-batch's part of the global batch's loss; `last` of the step or not."""
+        self.deepspeed.set_gradient_accumulation_boundary(last)
+        self.deepspeed.backward(loss * self.rank.world_size, scale_wrt_gas=False)
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update the weights, drop the gradients; returns the norm of the global gradient before clipping."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        norm = self._clip() if self._max_grad_norm is not None else None
+        self.deepspeed.step()
+        return float(self.deepspeed.get_global_grad_norm() if norm is None else norm)
+
+    def _clip(self) -> Tensor:
+        parameters = [parameter for _, parameter in self.parameters()]
+        return nn.utils.clip_grad_norm_(parameters, self._max_grad_norm or math.inf)
+
+
+def _initialize(objective: nn.Module, config: TrainingConfig, rank: Rank, overrides: Mapping[str, Any]) -> Any:
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import deepspeed
+        import deepspeed.ops
+
+        if rank.device.type == "cpu":
+            # An all-reduce for CPU inference that training never calls: building it would need a compiler, half a
+            # minute, and a lock file that a killed build leaves behind for ever.
+            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        deepspeed.init_distributed(dist_backend=torch.distributed.get_backend())
+        engine, *_ = deepspeed.initialize(
+            model=objective,
+            optimizer=_adamw(objective, config),
+            config=derive_deepspeed_config(config, rank.world_size, overrides),
+        )
+    return engine
+
+
+def _create_moments(engine: Any) -> None:
+    """AdamW's state before the first step, so that it can be set, and so that no step was ever taken by start-up.
+
+    DeepSpeed links the parameters to the flat moments after the first group's first step, when the second group has
+    none yet (it then misses them for ever): here all exist when it links.
+    """
+    adamw = engine.basic_optimizer
+    flat = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)  # ZeRO 3 empties AdamW's own lists
+    for parameter in flat or [p for group in adamw.param_groups for p in group["params"]]:
+        adamw.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+            "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+        }
+    link = getattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
+    if link is not None:
+        link()
+
+
+def _adamw(objective: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    # The rate is set at every step; 0 keeps whatever DeepSpeed steps at start from moving the weights.
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=0.0, betas=config.betas, eps=config.eps, fused=True
+    )

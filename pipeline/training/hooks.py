@@ -1,0 +1,162 @@
+"""What hangs on the loop: refusing a broken loss, reporting, held-out evaluation, saving. In this order, after a step.
+
+Invariant: a checkpoint of step s is written after everything else of step s, so that a resumed run repeats none of it.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import SpanwrightError
+from pipeline.checkpoint.format import Record, saved_steps
+from pipeline.checkpoint.save import save_checkpoint
+from pipeline.checkpoint.state import TrainingState
+from pipeline.config import RunConfig
+from pipeline.training.assembly import Data
+from pipeline.training.engine import Engine
+from pipeline.training.heldout import HeldOut, evaluate
+from pipeline.training.loop import Progress, StepReport
+from pipeline.training.metrics import MetricsLog
+from pipeline.training.progress import ProgressLine
+from pipeline.training.rank import Rank
+from pipeline.training.tensorboard import TensorBoard
+
+
+class Reports:
+    """What rank 0 writes for people and programs; the other ranks have none."""
+
+    def __init__(self, metrics: MetricsLog, board: TensorBoard, line: ProgressLine, log_every: int) -> None:
+        self.metrics, self.board, self.line, self._log_every = metrics, board, line, log_every
+
+    def step(self, report: StepReport) -> None:
+        """A training step."""
+        self.metrics.write_step(report)
+        self.line.step(report)
+        if report.progress.step % self._log_every == 0:
+            self.board.write_step(report)
+
+    def heldout(self, step: int, terms: dict[str, float]) -> None:
+        """A held-out evaluation."""
+        self.metrics.write_heldout(step, terms)
+        self.board.write_heldout(step, terms)
+        self.line.say(f"step {step}: held-out loss {math.fsum(terms.values()):.4f}")
+
+    def flush(self) -> None:
+        """Let nothing of the steps so far be lost with this process: a checkpoint relies on it."""
+        self.metrics.flush()
+        self.board.flush()
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        self.line.close()
+        self.board.close()
+        self.metrics.close()
+
+
+def refuse_non_finite(root: Path) -> Callable[[StepReport], None]:
+    """A hook that stops the run when the loss or the gradient is not finite."""
+
+    def check(report: StepReport) -> None:
+        if math.isfinite(report.loss) and math.isfinite(report.grad_norm):
+            return
+        newest = max(saved_steps(root), default=None)
+        kept = "no checkpoint was saved yet" if newest is None else f"the checkpoint of step {newest} is kept"
+        raise SpanwrightError(
+            f"step {report.progress.step}: the loss is {report.loss} and the gradient norm {report.grad_norm} (samples "
+            f"up to position {report.progress.position}); {kept}. Lower training.learning_rate or "
+            "training.max_grad_norm, or train with precision: fp32"
+        )
+
+    return check
+
+
+class Evaluation:
+    """Held-out loss before the first step, every `evaluate_every` steps, and after the last."""
+
+    def __init__(self, engine: Engine, config: RunConfig, data: Data, reports: Reports | None) -> None:
+        self._engine, self._heldout, self._reports = engine, data.heldout, reports
+        self._every, self._last = config.training.evaluate_every, config.training.steps
+        self._show_every = config.training.show_every or self._every
+        self.losses: dict[str, float] = {}
+        """`before` the first step, and the newest."""
+
+    def __call__(self, report: StepReport) -> None:
+        """After a training step."""
+        step = report.progress.step
+        if step == self._last or (self._every and step % self._every == 0):
+            self.run(step)
+        if self._heldout and (step == self._last or (self._show_every and step % self._show_every == 0)):
+            self._show(step, self._heldout)
+
+    def run(self, step: int) -> None:
+        """Evaluate after `step` updates. Collective."""
+        if self._heldout is None:
+            return
+        terms = evaluate(self._engine, self._heldout)
+        loss = math.fsum(terms.values())
+        if step == 0:
+            self.losses["before"] = loss
+        self.losses["newest"] = loss
+        if self._reports is not None:
+            self._reports.heldout(step, terms)
+
+    def _show(self, step: int, heldout: HeldOut) -> None:
+        micro_batch = heldout.micro_batch_at(0)
+        self._engine.module.eval()
+        predictions = self._engine.predict(micro_batch.to(self._engine.rank.device).views)
+        self._engine.module.train()
+        if self._reports is not None:
+            self._reports.board.write_samples(step, micro_batch, predictions.cpu().numpy())
+
+
+class Saving:
+    """A checkpoint every `save_every` steps, after the last, and when asked to stop."""
+
+    def __init__(
+        self,
+        root: Path,
+        config: RunConfig,
+        data: Data,
+        rank: Rank,
+        state: TrainingState,
+        environment: dict[str, Any],
+        evaluation: Evaluation,
+        reports: Reports | None,
+        saved_step: int,
+    ) -> None:
+        self._root, self._config, self._data, self._rank, self._state = root, config, data, rank, state
+        self._environment, self._evaluation, self._reports = environment, evaluation, reports
+        self._saved_step = saved_step
+        self.last_loss: str | None = None
+
+    def __call__(self, report: StepReport) -> None:
+        """After a training step."""
+        self.last_loss = report.loss.hex()
+        step = report.progress.step
+        if step % self._config.checkpoint.save_every == 0 or step == self._config.training.steps:
+            self.save(report.progress)
+
+    def save(self, progress: Progress) -> None:
+        """Save now, unless this very state is saved. Collective."""
+        if progress.step == self._saved_step:
+            return
+        if self._reports is not None:
+            self._reports.flush()
+        save_checkpoint(self._root, self._record(progress), self._state, self._rank, self._config.checkpoint)
+        self._saved_step = progress.step
+
+    def _record(self, progress: Progress) -> Record:
+        return Record(
+            step=progress.step,
+            position=progress.position,
+            tokens=progress.tokens,
+            config=self._config.model_dump(mode="json"),
+            dataset_fingerprint=self._data.dataset.fingerprint,
+            stream_fingerprint=self._data.stream.fingerprint,
+            tokenizer_digest=self._data.tokenizer.digest,
+            parameters={name: list(shape) for name, shape in self._state.shapes.items()},
+            last_loss=self.last_loss,
+            heldout=self._evaluation.losses,
+            environment=self._environment,
+        )

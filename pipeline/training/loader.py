@@ -1,0 +1,100 @@
+"""The micro-batches of one rank: a pure function of the position, built beside training by loader workers.
+
+Step s of the run reads the samples [s * global_batch, (s + 1) * global_batch). Its forward number a on rank r reads the
+micro_batch samples from (a * ranks + r) * micro_batch on: the same samples in the step for any number of ranks.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.batch import MicroBatch
+from pipeline.training.config import TrainingConfig, accumulation_steps
+from pipeline.training.stopping import die_with_parent, ignore_stop_signals
+
+_PREFETCH = 4
+
+
+class SampleSource(Protocol):
+    """Something that has a sample for every position (pipeline.stream.Stream)."""
+
+    def sample(self, position: int) -> Any:
+        """The sample at `position`."""
+
+
+class ViewMaker(Protocol):
+    """Something that lays samples out as views (pipeline.corruption.Corruption)."""
+
+    def apply(self, samples: Any) -> MicroBatch:
+        """The micro-batch of `samples`."""
+
+
+class MicroBatches(Dataset[MicroBatch]):
+    """Micro-batch by its first position."""
+
+    def __init__(self, source: SampleSource, maker: ViewMaker, micro_batch: int) -> None:
+        self.source, self.maker, self.micro_batch = source, maker, micro_batch
+
+    def __getitem__(self, first: int) -> MicroBatch:
+        """The micro-batch of the samples [first, first + micro_batch)."""
+        return self.maker.apply([self.source.sample(first + i) for i in range(self.micro_batch)])
+
+
+class RankPositions:
+    """First positions of this rank's micro-batches from step `start` on, in the order they are needed."""
+
+    def __init__(self, config: TrainingConfig, rank: int, world_size: int, start: int) -> None:
+        self.config, self.rank, self.world_size, self.start = config, rank, world_size, start
+
+    def __len__(self) -> int:
+        config = self.config
+        return (config.steps - self.start) * accumulation_steps(
+            config.global_batch, config.micro_batch, self.world_size
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        return (position for step in range(self.start, self.config.steps) for position in self.of_step(step))
+
+    def of_step(self, step: int) -> list[int]:
+        """The first positions of the micro-batches of one step."""
+        first = step * self.config.global_batch + self.rank * self.config.micro_batch
+        return list(range(first, (step + 1) * self.config.global_batch, self.world_size * self.config.micro_batch))
+
+
+def load_steps(
+    batches: MicroBatches, positions: RankPositions, workers: int, device: torch.device
+) -> Iterator[list[MicroBatch]]:
+    """For each step from `positions.start` on, the micro-batches of this rank, as tensors on `device`.
+
+    Creating the iterator draws from torch's global generator (the workers' seeds): restore generators after it.
+    """
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=positions,
+        num_workers=workers,
+        prefetch_factor=_PREFETCH if workers else None,
+        multiprocessing_context="spawn" if workers else None,
+        collate_fn=_unchanged,  # type: ignore[arg-type] # without batch_size it gets single samples
+        worker_init_fn=_start_worker,
+    )
+    return _steps(iter(loader), positions, device)
+
+
+def _steps(
+    micro_batches: Iterator[MicroBatch], positions: RankPositions, device: torch.device
+) -> Iterator[list[MicroBatch]]:
+    for step in range(positions.start, positions.config.steps):
+        yield [next(micro_batches).to(device) for _ in positions.of_step(step)]
+
+
+def _unchanged(micro_batch: MicroBatch) -> MicroBatch:
+    return micro_batch
+
+
+def _start_worker(_: int) -> None:
+    die_with_parent(os.getppid())
+    ignore_stop_signals()

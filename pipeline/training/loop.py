@@ -1,0 +1,126 @@
+"""The training loop: batch, forward, backward, step, position. Everything else hangs on it as hooks.
+
+Invariant: the loss of a step is exactly "sum over the global batch / count over the global batch", term by term: counts
+are summed over ranks and micro-batches before the first backward.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pipeline.batch import MicroBatch, Views
+from pipeline.training.collective import sum_floats, sum_integers
+from pipeline.training.engine import Engine, Terms
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: `step` updates done, `position` samples and `tokens` rows (of all views) consumed."""
+
+    step: int = 0
+    position: int = 0
+    tokens: int = 0
+
+    def after(self, samples: int, tokens: int) -> "Progress":
+        """One update later."""
+        return Progress(self.step + 1, self.position + samples, self.tokens + tokens)
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What happened in a step; the same on every rank but for `data_wait_seconds` and `micro_batch`."""
+
+    progress: Progress
+    loss: float
+    terms: dict[str, float]
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    seconds: float
+    data_wait_seconds: float
+    micro_batch: MicroBatch
+    """The last one this rank read."""
+
+
+Hook = Callable[[StepReport], None]
+
+
+def train_steps(
+    engine: Engine,
+    steps: Iterator[list[MicroBatch]],
+    progress: Progress,
+    rate: Callable[[int], float],
+    hooks: Sequence[Hook],
+    asked_to_stop: Callable[[], bool],
+) -> Progress:
+    """Train until `steps` ends or any rank is asked to stop; returns where the run stands then. Collective."""
+    while True:
+        started = time.perf_counter()
+        micro_batches = next(steps, None)
+        if micro_batches is None:
+            return progress
+        waited = time.perf_counter() - started
+
+        counts, samples, tokens, stop = count_globally(engine.counts, micro_batches, asked_to_stop())
+        if stop:
+            return progress
+
+        sums = dict.fromkeys(counts, 0.0)
+        for number, micro_batch in enumerate(micro_batches, start=1):
+            terms = engine.forward(micro_batch.views)
+            engine.backward(global_loss(terms, counts), last=number == len(micro_batches))
+            add_sums(sums, terms)
+        learning_rate = rate(progress.step)
+        grad_norm = engine.step(learning_rate)
+        progress = progress.after(samples, tokens)
+
+        means = global_means(sums, counts)
+        report = StepReport(
+            progress=progress,
+            loss=math.fsum(means.values()),
+            terms=means,
+            learning_rate=learning_rate,
+            grad_norm=grad_norm,
+            tokens=tokens,
+            seconds=time.perf_counter() - started,
+            data_wait_seconds=waited,
+            micro_batch=micro_batches[-1],
+        )
+        for hook in hooks:
+            hook(report)
+
+
+def count_globally(
+    counts_of: Callable[[Views], dict[str, int]], micro_batches: Iterable[MicroBatch], stop: bool = False
+) -> tuple[dict[str, int], int, int, bool]:
+    """Counts by term, samples and rows of the step over all ranks, and whether any rank wants to stop. Collective."""
+    counts: dict[str, int] = {}
+    samples = tokens = 0
+    for micro_batch in micro_batches:
+        samples += len(micro_batch.positions)
+        tokens += sum(view.num_rows for view in micro_batch.views.values())
+        for term, count in counts_of(micro_batch.views).items():
+            counts[term] = counts.get(term, 0) + count
+    *totals, samples, tokens, asked = sum_integers([*counts.values(), samples, tokens, int(stop)])
+    return dict(zip(counts, totals, strict=True)), samples, tokens, asked > 0
+
+
+def global_loss(terms: Terms, counts: dict[str, int]) -> Tensor:
+    """This micro-batch's part of the global batch's loss (terms that nothing counts for add nothing)."""
+    parts = [total / max(counts[term], 1) for term, (total, _) in terms.items()]
+    return sum(parts[1:], start=parts[0])
+
+
+def add_sums(sums: dict[str, float], terms: Terms) -> None:
+    """Add a micro-batch's sums to this rank's, in float64."""
+    for term, (total, _) in terms.items():
+        sums[term] += total.item()
+
+
+def global_means(sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
+    """Each term's mean over the global batch. Collective."""
+    totals = sum_floats(list(sums.values()))
+    return {term: total / max(counts[term], 1) for term, total in zip(sums, totals, strict=True)}

@@ -1,0 +1,23 @@
+"""What every test shares: real corpora small enough for seconds, and the rule about skips."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+ALLOWED_SKIP = "no GPU"
+
+# A shell starts background jobs with SIGINT ignored, and every process below inherits that: Ctrl-C could not be tested.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    """In CI a skip for any other reason than a missing GPU is a failure: nothing may be left out silently."""
+    outcome = yield
+    report = outcome.get_result()
+    if os.environ.get("CI") == "true" and report.skipped and ALLOWED_SKIP not in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI for a reason other than {ALLOWED_SKIP!r}: {report.longrepr}"

@@ -1,0 +1,78 @@
+"""A process group of one, and a training state kept in a dictionary: what save needs, without a training."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from pipeline.checkpoint.config import CheckpointConfig
+from pipeline.checkpoint.format import Kind, Manifest, Record, encode_manifest
+from pipeline.checkpoint.rng import seed_generators
+from pipeline.checkpoint.save import save_checkpoint
+from pipeline.training.rank import Rank
+
+RANK = Rank(0, 1, 0, 1, torch.device("cpu"))
+SHAPES = {"model.embedding.weight": (64, 8), "model.norm.weight": (8,), "model.up.weight": (3, 8)}
+
+
+class KeptState:
+    """Parameters and moments of a model of three parameters."""
+
+    shapes = SHAPES
+
+    def __init__(self, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        kinds: tuple[Kind, ...] = ("master", "exp_avg", "exp_avg_sq")
+        self.tensors = {
+            (name, kind): torch.randn(shape, generator=generator) for name, shape in SHAPES.items() for kind in kinds
+        }
+
+    def read(self, name: str, kind: Kind) -> torch.Tensor:
+        return self.tensors[name, kind]
+
+
+def record(step: int) -> Record:
+    return Record(
+        step=step,
+        position=step * 4,
+        tokens=step * 100,
+        config={"training": {"steps": 100}},
+        dataset_fingerprint="d" * 64,
+        stream_fingerprint="e" * 64,
+        tokenizer_digest="f" * 64,
+        parameters={name: list(shape) for name, shape in SHAPES.items()},
+        last_loss=(1.25).hex(),
+        heldout={"before": 7.0},
+        environment={"world_size": 1},
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def process_group() -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """`save(step, keep_last=2)`: a checkpoint below tmp_path / "checkpoints"."""
+
+    def save_step(step: int, **keep: Any) -> Path:
+        seed_generators(step, RANK.index)
+        state: Any = KeptState(seed=step)
+        return save_checkpoint(tmp_path / "checkpoints", record(step), state, RANK, CheckpointConfig(**keep))
+
+    return save_step
+
+
+def rewrite_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest's content and give it the digest that fits, as somebody with bad intentions would."""
+    content = json.loads((folder / "manifest.json").read_bytes())
+    content.pop("digest")
+    change(content)
+    (folder / "manifest.json").write_bytes(encode_manifest(Manifest.model_validate(content)))

@@ -1,0 +1,121 @@
+"""Typed configs: every file loads, strict about keys and types, fingerprints follow content."""
+
+from pathlib import Path
+
+import pytest
+
+from data_prep.config import DataConfig
+from data_prep.errors import InputError
+from pipeline.config import RunConfig, fingerprint, load_config, load_run, save_config, validate_tree
+from pipeline.config_files import builtin_configs, load_tree
+from pipeline.model.config import ModelConfig
+
+CONFIGS = builtin_configs()
+SECTIONS = {"models": ModelConfig, "data": DataConfig}
+
+
+def test_every_config_file_is_covered_by_the_tests_below() -> None:
+    covered = {"models", "data", "recipes"}
+    assert {path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name != "__pycache__"} == covered
+
+
+@pytest.mark.parametrize("path", [*CONFIGS.glob("recipes/*.yaml"), *CONFIGS.glob("*.yaml")], ids=lambda path: path.stem)
+def test_every_recipe_loads(path: Path) -> None:
+    config = load_config(str(path), ["data.paths=[corpus.jsonl]"])
+    assert config.recipe.name == path.stem
+    assert config.recipe.source
+
+
+@pytest.mark.parametrize(
+    "path", [path for folder in SECTIONS for path in CONFIGS.glob(f"{folder}/*.yaml")], ids=lambda path: path.stem
+)
+def test_every_section_file_loads(path: Path) -> None:
+    validate_tree(load_tree(path), SECTIONS[path.parent.name])
+
+
+def load(tmp_path: Path, *overrides: str) -> RunConfig:
+    return load_config("t5_span", ["data.paths=[corpus.jsonl]", f"run.dir={tmp_path / 'run'}", *overrides])
+
+
+def test_no_is_a_word_where_a_word_is_wanted(tmp_path: Path) -> None:
+    assert load(tmp_path, "data.text_field=no").data.text_field == "no"
+
+
+def test_1e_4_is_a_number(tmp_path: Path) -> None:
+    assert load(tmp_path, "training.learning_rate=1e-4").training.learning_rate == 1e-4
+
+
+def test_relative_paths_are_taken_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config("t5_span", ["data.paths=[a/b.jsonl, 'python:stdlib']", "run.dir=here"])
+    assert config.data.paths == (str(tmp_path / "a" / "b.jsonl"), "python:stdlib")
+    assert config.run_dir == tmp_path / "here"
+    assert config.data_dir == tmp_path / "here" / "data"
+
+
+def test_overriding_the_paths_of_the_stdlib_data_reads_another_corpus(tmp_path: Path) -> None:
+    config = load_config("demo", [f"data.paths=[{tmp_path / 'mine.jsonl'}]"])
+    assert config.data.paths == (str(tmp_path / "mine.jsonl"),)
+
+
+def test_a_saved_run_loads_to_the_same_config(tmp_path: Path) -> None:
+    config = load(tmp_path, "training.learning_rate=1e-5", "deepspeed={zero_optimization: {overlap_comm: false}}")
+    save_config(config)
+    assert load_run(tmp_path / "run") == config
+
+
+def test_a_moved_run_is_where_it_is_now(tmp_path: Path) -> None:
+    save_config(load(tmp_path))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert load_run(tmp_path / "moved").run_dir == tmp_path / "moved"
+
+
+def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, "training.steps=x", "model.d_modell=3", "stream.packing=tight")
+    message = str(caught.value)
+    assert "training.steps" in message
+    assert "model.d_modell: no such key. Did you mean 'd_model'?" in message
+    assert "stream.packing" in message
+    assert "(got 'tight')" in message
+
+
+def test_a_cross_field_error_shows_both_values(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"global_batch=10 .*micro_batch=4 x ranks=2"):
+        load(tmp_path, "training.global_batch=10", "training.micro_batch=4", "training.ranks=2")
+
+
+def test_a_missing_section_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bare.yaml"
+    path.write_text("model: tiny\n")
+    with pytest.raises(InputError, match="training is missing"):
+        load_config(str(path))
+
+
+def test_fingerprints_follow_content_and_nothing_else(tmp_path: Path) -> None:
+    one, same = load(tmp_path), load(tmp_path)
+    other = load(tmp_path, "corruption.select.noise_density=0.16")
+    assert fingerprint(one.corruption) == fingerprint(same.corruption)
+    assert fingerprint(one.corruption) != fingerprint(other.corruption)
+
+
+def test_a_cross_field_error_is_placed_where_the_field_was_set(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"^command line \(training\.global_batch=7\): training\.global_batch=7 is not"
+    ):
+        load(tmp_path, "training.micro_batch=4", "training.global_batch=7")
+
+
+def test_types_are_told_in_words_of_yaml(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.paths: Input should be a list \(got None\)"):
+        load(tmp_path, "data.paths=")
+    with pytest.raises(InputError, match=r"training: Input should be a section of keys \(got 5\)"):
+        load(tmp_path, "training=5")
+    with pytest.raises(InputError, match="Quote what has brackets"):
+        load(tmp_path, "data.paths=[a [1].txt]")
+
+
+def test_a_tokenizer_of_ones_own_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(tmp_path, "data.tokenizer.path=my.model").data.tokenizer.path == str(tmp_path / "my.model")
+    assert load(tmp_path, "data.paths=['a:b.txt']").data.paths == (str(tmp_path / "a:b.txt"),)

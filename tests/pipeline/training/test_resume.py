@@ -1,0 +1,337 @@
+"""Runs that are killed, stopped, moved to other world sizes or damaged end as if nothing had happened."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pipeline.checkpoint.format import saved_steps
+from pipeline.training.metrics import read_metrics
+
+from .conftest import launch_command, losses, metrics, result, run_ranks
+
+ACCUMULATING = {"global_batch": 4, "micro_batch": 1, "loader_workers": 1, "evaluate_every": 4}
+"""On two ranks: two forwards a step. An epoch ends inside step 8."""
+
+
+def wait_for_step(run_dir: Path, step: int, process: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
+    """Until the metrics say that `step` is done (and the process still runs)."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done = [record["step"] for record in read_metrics(run_dir / "train" / "metrics.jsonl") if "loss" in record]
+        if done and done[-1] >= step:
+            return
+        assert process.poll() is None, "the run ended before it could be disturbed"
+        time.sleep(0.01)
+    raise AssertionError(f"step {step} was not reached in {seconds} seconds")
+
+
+def start(run_dir: Path, ranks: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(launch_command(run_dir, ranks), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def ranks_of(run_dir: Path) -> list[int]:
+    """Process ids of the ranks (and their loader workers) of a run that are alive."""
+    found = subprocess.run(
+        ["pgrep", "-f", f"pipeline.training {run_dir}$"], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def wait_until_gone(run_dir: Path) -> None:
+    deadline = time.monotonic() + 20
+    while ranks_of(run_dir):
+        assert time.monotonic() < deadline, f"ranks survived: {ranks_of(run_dir)}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_run, launch) -> Path:
+    """Twelve steps on two ranks in one go, dropout on, two forwards a step, through the end of the first epoch."""
+    run_dir = make_run(ranks=2, **ACCUMULATING)
+    done = launch(run_dir, ranks=2)
+    assert done.returncode == 0, done.stderr
+    return run_dir
+
+
+def test_a_run_learns_and_reports_every_step(undisturbed):
+    records = [record for record in metrics(undisturbed) if "loss" in record]
+    assert [record["step"] for record in records] == list(range(1, 13))
+    assert [record["position"] for record in records] == list(range(4, 52, 4))
+    fields = {"step", "position", "tokens", "loss", "loss_hex", "terms", "lr", "grad_norm", "tokens_per_second"}
+    assert fields | {"data_wait", "step_seconds"} == set(records[0])
+    assert [record["step"] for record in metrics(undisturbed) if "heldout_loss" in record] == [0, 4, 8, 12]
+    summary = result(undisturbed)
+    assert summary["heldout_loss_after"] < summary["heldout_loss_before"]
+    assert summary["loss_hex"] == records[-1]["loss_hex"]
+
+
+def tensorboard(run_dir: Path) -> EventAccumulator:
+    """What TensorBoard shows of a run: scalars by tag, samples as text."""
+    return EventAccumulator(str(run_dir / "train" / "tensorboard"), size_guidance={"tensors": 0}).Reload()
+
+
+def scalars(run_dir: Path, *tags: str) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of everything TensorBoard shows under `tags`."""
+    events = tensorboard(run_dir)
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def test_tensorboard_has_every_figure_of_the_metrics(undisturbed):
+    steps = [record for record in metrics(undisturbed) if "loss" in record]
+    evaluations = [record for record in metrics(undisturbed) if "heldout_loss" in record]
+    expected = {
+        "loss/denoising": [(r["step"], r["terms"]["denoising"]) for r in steps],
+        "training/learning_rate": [(r["step"], r["lr"]) for r in steps],
+        "training/grad_norm": [(r["step"], r["grad_norm"]) for r in steps],
+        "speed/tokens_per_second": [(r["step"], r["tokens_per_second"]) for r in steps],
+        "speed/data_wait": [(r["step"], r["data_wait"]) for r in steps],
+        "heldout/denoising": [(r["step"], r["heldout_terms"]["denoising"]) for r in evaluations],
+    }
+    for tag, shown in scalars(undisturbed, *expected).items():
+        assert [step for step, _ in shown] == [step for step, _ in expected[tag]]
+        # TensorBoard keeps float32.
+        assert [value for _, value in shown] == pytest.approx([value for _, value in expected[tag]], rel=1e-6)
+
+
+def test_tensorboard_has_span_statistics_of_every_step(undisturbed):
+    names = ("spans", "mean_span_length", "noise_density", "labels", "encoder_fill", "decoder_mean_length")
+    shown = scalars(undisturbed, *(f"views/{name}" for name in names))
+    assert all([step for step, _ in values] == list(range(1, 13)) for values in shown.values())
+    means = {name: sum(value for _, value in shown[f"views/{name}"]) / 12 for name in names}
+    assert 0.1 < means["noise_density"] < 0.2
+    assert 1.5 < means["mean_span_length"] < 4.0  # 3 but for short pieces
+    assert 0.0 < means["encoder_fill"] <= 1.0
+    # A label for each hidden token, each sentinel and each end of a sequence.
+    assert means["labels"] > means["spans"] * (means["mean_span_length"] + 1) * 0.9
+
+
+def test_tensorboard_has_views_and_predictions_as_text_whenever_held_out_loss_is_taken(undisturbed):
+    samples = tensorboard(undisturbed).Tensors("samples/text_summary")
+    assert [sample.step for sample in samples] == [4, 8, 12]
+    for sample in samples:
+        text = sample.tensor_proto.string_val[0].decode()
+        assert [part.split("`")[0] for part in text.split("\n\n")] == [
+            "**encoder** ", "**decoder** ", "**decoder labels** ", "**predicted** ",
+        ]  # fmt: skip
+        assert all("<extra_id_0>" in part for part in text.split("\n\n")[:3])
+        assert text.split("\n\n")[3] != "**predicted** ``"
+
+
+def test_killed_at_three_moments_a_run_ends_bit_equal(undisturbed, make_run, launch, tmp_path):
+    run_dir = make_run(ranks=2, **ACCUMULATING)
+    kill_at_step(run_dir, 2)  # before any save
+    kill_between_forwards(run_dir, 8, tmp_path)  # the step in which the first epoch ends
+    kill_at_step(run_dir, 11)
+    done = launch(run_dir, ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert "continuing after step 10 of 12" in done.stdout
+    assert losses(run_dir) == losses(undisturbed)
+    assert result(run_dir) == result(undisturbed)
+    tags = ("loss/denoising", "heldout/denoising", "views/spans")
+    assert scalars(run_dir, *tags) == scalars(undisturbed, *tags)
+
+
+def kill_at_step(run_dir: Path, step: int) -> None:
+    """Start the run and send the launcher SIGKILL as soon as `step` is done, whatever its ranks are at."""
+    process = start(run_dir, ranks=2)
+    wait_for_step(run_dir, step, process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    wait_until_gone(run_dir)
+    assert step <= metrics_step(run_dir) < 12, "the kill came too late to disturb anything"
+
+
+def kill_between_forwards(run_dir: Path, step: int, reports: Path) -> None:
+    """Start the run; rank 1 sends itself SIGKILL after the first of the two backwards of `step`."""
+    saved = max(saved_steps(run_dir / "train" / "checkpoints"), default=0)
+    assert saved < step
+    codes, output = run_ranks("observed_rank.py", 2, run_dir, reports, 1, 2 * (step - 1 - saved) + 1)
+    assert codes[1] == -signal.SIGKILL, output
+    assert codes[0] == 1, "rank 0 went on without the other"
+    assert metrics_step(run_dir) == step - 1
+
+
+def metrics_step(run_dir: Path) -> int:
+    return read_metrics(run_dir / "train" / "metrics.jsonl")[-1]["step"]
+
+
+def test_a_killed_rank_ends_the_others_and_is_named(make_run):
+    run_dir = make_run(ranks=2, **ACCUMULATING)
+    process = start(run_dir, ranks=2)
+    wait_for_step(run_dir, 6, process)
+    victims = [pid for pid in ranks_of(run_dir) if b"RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()]
+    os.kill(victims[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"rank 1 was killed by SIGKILL" in errors
+    wait_until_gone(run_dir)
+
+
+def test_asked_to_stop_a_run_saves_its_last_step_and_goes_on_later(undisturbed, make_run, launch):
+    run_dir = make_run(ranks=2, checkpoint={"save_every": 100}, **ACCUMULATING)
+    process = start(run_dir, ranks=2)
+    wait_for_step(run_dir, 3, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+    stopped_at = metrics(run_dir)[-1]["step"]
+    assert 3 <= stopped_at < 12
+    assert saved_steps(run_dir / "train" / "checkpoints") == [stopped_at]
+    done = launch(run_dir, ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert losses(run_dir) == losses(undisturbed)
+    assert result(run_dir) == result(undisturbed)
+
+
+def test_asked_twice_a_run_stops_at_once(make_run):
+    run_dir = make_run(ranks=2, **ACCUMULATING)
+    process = start(run_dir, ranks=2)
+    wait_for_step(run_dir, 6, process)
+    ranks = [pid for pid in ranks_of(run_dir) if b"RANK=" in Path(f"/proc/{pid}/environ").read_bytes()]
+    for pid in ranks:
+        os.kill(pid, signal.SIGSTOP)  # so that both signals arrive before the step ends
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGUSR1)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"stopped at once" in errors
+    wait_until_gone(run_dir)
+    assert saved_steps(run_dir / "train" / "checkpoints") == [5]
+
+
+def test_the_wall_clock_limit_saves_and_stops(make_run, launch):
+    run_dir = make_run(steps=2000, stop_after=8.0, checkpoint={"save_every": 2000})
+    done = launch(run_dir)
+    assert done.returncode == 75
+    stopped_at = metrics(run_dir)[-1]["step"]
+    assert 0 <= stopped_at < 2000
+    assert saved_steps(run_dir / "train" / "checkpoints") == ([stopped_at] if stopped_at else [])
+    assert f"stopped after step {stopped_at} of 2000 (asked by training.stop_after)" in done.stderr
+
+
+def test_damaged_checkpoints_are_named_and_the_newest_valid_one_continues(undisturbed, launch, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(undisturbed, run_dir)
+    (run_dir / "train" / "result.json").unlink()
+    weights = run_dir / "train" / "checkpoints" / "step-00000012" / "master-00000.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    done = launch(run_dir, ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert "step-00000012/master-00000.safetensors: changed since it was written" in done.stdout
+    assert "continuing after step 10 of 12" in done.stdout
+    assert losses(run_dir) == losses(undisturbed)
+    assert result(run_dir) == result(undisturbed)
+    names = sorted(path.name for path in (run_dir / "train" / "checkpoints").iterdir())
+    assert names == ["damaged-step-00000012", "step-00000010", "step-00000012"]
+
+
+def test_a_run_without_any_valid_checkpoint_stops_and_says_so(undisturbed, launch, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(undisturbed, run_dir)
+    for manifest in (run_dir / "train" / "checkpoints").glob("*/manifest.json"):
+        manifest.write_bytes(b"")
+    done = launch(run_dir, ranks=1)
+    assert done.returncode == 1
+    assert "none of its 2 checkpoints is valid" in done.stderr
+    assert "step-00000012/manifest.json: not a checkpoint manifest" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 6}, "run.seed was 5 when this run was trained and is 6 now"),
+        ({"model": {"d_ff": 96}}, "model.d_ff was 64 when this run was trained and is 96 now"),
+    ],
+)
+def test_a_changed_config_is_refused_with_both_values(undisturbed, make_run, launch, tmp_path, changes, message):
+    run_dir = tmp_path / "run"
+    shutil.copytree(undisturbed, run_dir)
+    make_run(run_dir=run_dir, ranks=2, **ACCUMULATING, **changes)
+    done = launch(run_dir, ranks=1)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_save_that_cannot_be_written_is_one_message_and_leaves_nothing(undisturbed, make_run, launch):
+    run_dir = make_run(ranks=2, **ACCUMULATING)
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "  # a full disk's stand-in
+    )
+    command = launch_command(run_dir, 2)
+    done = subprocess.run(
+        [*command[:-1], limited + command[-1]], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1
+    assert "the checkpoint step-00000005 could not be saved" in done.stderr
+    assert "master-00000.safetensors: cannot write it: File too large" in done.stderr
+    assert list((run_dir / "train" / "checkpoints").iterdir()) == []
+    assert launch(run_dir, ranks=2).returncode == 0
+    assert result(run_dir) == result(undisturbed)
+
+
+def observe(run_dir: Path, ranks: int, reports: Path) -> list[dict[str, Any]]:
+    """Train the run to its end on observed ranks (see observed_rank.py); the report of each."""
+    reports.mkdir()
+    codes, output = run_ranks("observed_rank.py", ranks, run_dir, reports)
+    assert codes == [0] * ranks, output
+    return [json.loads((reports / f"rank-{rank}.json").read_text(encoding="utf-8")) for rank in range(ranks)]
+
+
+def samples_by_position(reports: list[dict[str, Any]]) -> list[tuple[int, str]]:
+    """(position, digest of the sample's views) of all ranks together, in the order of the stream."""
+    return sorted((position, digest) for report in reports for position, digest in report["samples"])
+
+
+def test_a_run_moves_from_two_ranks_to_one_and_back(make_run, tmp_path):
+    """Other ranks, ZeRO stages, activation checkpointing: same state, samples, masks and dropout. fp32 losses and norms
+    differ in the order of sums alone."""
+    fields = {"precision": "fp32", "schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, **ACCUMULATING}
+    straight = make_run(ranks=2, **fields)
+    expected_samples = samples_by_position(observe(straight, 2, tmp_path / "straight"))
+    assert [position for position, _ in expected_samples] == list(range(48))
+    moved = make_run(ranks=2, **{**fields, "steps": 4})
+    reached_samples = []
+    for start, steps, ranks, stage in ((None, 4, 2, 2), (4, 8, 1, 1), (8, 12, 2, 3)):
+        how = {"steps": steps, "ranks": ranks, "zero_stage": stage, "activation_checkpointing": stage == 3}
+        make_run(run_dir=moved, **{**fields, **how})
+        reports = observe(moved, ranks, tmp_path / f"to-step-{steps}")
+        assert [report["restored_step"] for report in reports] == [start] * ranks
+        assert [report["differences"] for report in reports] == [None if start is None else []] * ranks
+        reached_samples += samples_by_position(reports)
+    assert reached_samples == expected_samples
+    expected, reached = ([r for r in metrics(folder) if "loss" in r] for folder in (straight, moved))
+    assert [r["tokens"] for r in reached] == [r["tokens"] for r in expected]
+    for figure in ("loss", "grad_norm"):
+        assert [r[figure] for r in reached] == pytest.approx([r[figure] for r in expected], rel=2e-5)
+    heldout = [[r["heldout_loss"] for r in metrics(folder) if "heldout_loss" in r] for folder in (straight, moved)]
+    assert heldout[1] == pytest.approx(heldout[0], rel=2e-5)
+    record = json.loads((moved / "train" / "checkpoints" / "step-00000012" / "state.json").read_text())
+    assert record["environment"]["world_size"] == 2
+    assert record["environment"]["zero_stage"] == 3
+
+
+def test_state_and_16_bit_weights_are_the_checkpoints_on_two_ranks_one_and_two(undisturbed, make_run, tmp_path):
+    """ZeRO 2 on two ranks, then 1 on one, then 3 on two: masters, moments and the bf16 weights, bit for bit."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(undisturbed, run_dir)
+    shutil.rmtree(run_dir / "train" / "checkpoints" / "step-00000012")
+    hashes = []
+    for start, ranks, stage in ((10, 1, 1), (12, 2, 3)):
+        make_run(run_dir=run_dir, **{**ACCUMULATING, "ranks": ranks, "zero_stage": stage})
+        reports = observe(run_dir, ranks, tmp_path / f"from-step-{start}")
+        assert [report["restored_step"] for report in reports] == [start] * ranks
+        assert [report["differences"] for report in reports] == [[]] * ranks
+        hashes.append(result(run_dir)["weight_hash"])
+    assert hashes[0] == hashes[1]  # the last one had nothing left to train

@@ -1,0 +1,77 @@
+import pytest
+from pydantic import ValidationError
+
+from data_prep.errors import InputError
+from pipeline.training.config import TrainingConfig, accumulation_steps
+from pipeline.training.schedule import learning_rate
+
+
+def config(steps: int = 100, **schedule) -> TrainingConfig:
+    return TrainingConfig(steps=steps, global_batch=8, micro_batch=2, learning_rate=1e-3, schedule=schedule)
+
+
+def test_warm_up_is_linear_and_reaches_the_full_rate_with_its_last_step():
+    for kind in ("cosine", "inverse_sqrt", "wsd"):
+        rates = [learning_rate(config(kind=kind, warmup_steps=4), step) for step in range(4)]
+        assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
+
+
+def test_cosine_falls_from_the_rate_to_the_minimum():
+    run = config(kind="cosine", warmup_steps=20, min_lr_ratio=0.1)
+    assert learning_rate(run, 20) == pytest.approx(1e-3)
+    assert learning_rate(run, 60) == pytest.approx(0.55e-3)  # half-way: the mean of both
+    assert learning_rate(run, 100) == pytest.approx(0.1e-3)
+    rates = [learning_rate(run, step) for step in range(20, 101)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_cosine_with_its_own_length_stays_at_the_minimum_afterwards():
+    run = config(kind="cosine", decay_steps=40, min_lr_ratio=0.2)
+    assert learning_rate(run, 20) == pytest.approx(0.6e-3)
+    assert learning_rate(run, 40) == learning_rate(run, 99) == pytest.approx(0.2e-3)
+
+
+def test_inverse_sqrt_halves_when_four_times_the_warm_up_is_done():
+    run = config(kind="inverse_sqrt", warmup_steps=10)
+    assert learning_rate(run, 9) == pytest.approx(1e-3)
+    assert learning_rate(run, 39) == pytest.approx(0.5e-3)
+
+
+def test_inverse_sqrt_can_end_linearly():
+    run = config(kind="inverse_sqrt", warmup_steps=10, decay_steps=20)
+    assert learning_rate(run, 80) == pytest.approx(learning_rate(run, 79), rel=0.01)
+    assert learning_rate(run, 90) == pytest.approx(learning_rate(run, 80) / 2)
+    assert learning_rate(run, 100) == 0.0
+
+
+def test_wsd_is_constant_and_then_falls_linearly():
+    run = config(kind="wsd", warmup_steps=10, decay_steps=40, min_lr_ratio=0.5)
+    assert {learning_rate(run, step) for step in range(10, 61)} == {1e-3}
+    assert learning_rate(run, 80) == pytest.approx(0.75e-3)
+    assert learning_rate(run, 100) == pytest.approx(0.5e-3)
+
+
+def test_wsd_decays_for_a_tenth_of_the_run_unless_told_otherwise():
+    run = config(kind="wsd")
+    assert learning_rate(run, 89) == 1e-3
+    assert learning_rate(run, 95) == pytest.approx(0.5e-3)
+
+
+def test_a_warm_up_longer_than_the_run_is_refused():
+    with pytest.raises(ValidationError, match="100"):
+        config(warmup_steps=100)
+
+
+def test_a_batch_that_does_not_divide_lists_what_does():
+    with pytest.raises(InputError, match=r"global_batch=12 .* micro_batch=2 x ranks=4 = 8; .*ranks work: 1, 2, 3, 6; "):
+        accumulation_steps(12, 2, 4)
+    with pytest.raises(InputError, match="with ranks=4 these values of micro_batch work: 1, 3"):
+        accumulation_steps(12, 2, 4)
+    with pytest.raises(InputError, match="numbers of ranks that divide global_batch: 1, 7"):
+        accumulation_steps(7, 2, 2)
+    assert accumulation_steps(12, 2, 3) == 2
+
+
+def test_the_config_refuses_such_a_batch_too():
+    with pytest.raises(ValidationError, match="global_batch=9"):
+        TrainingConfig(steps=1, global_batch=9, micro_batch=2)
