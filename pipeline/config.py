@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from data_prep.config import DataConfig, Section, TokenizerConfig
+from data_prep.config import DataConfig, TokenizerConfig
 from data_prep.errors import InputError
+from data_prep.section import Section
 from data_prep.shards.files import named_errors, publish, staged_bytes
 from data_prep.tokenizer.special import NUM_SENTINELS
 from pipeline.checkpoint.config import CheckpointConfig

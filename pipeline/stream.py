@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep.config import Positive, Section
 from data_prep.errors import InputError
+from data_prep.section import Positive, Section
 from data_prep.shards.cache import BoundedCache
 from data_prep.shards.packing import DEFAULT_MAX_PIECES, Packing, Windows
 from data_prep.shards.reader import Split

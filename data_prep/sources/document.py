@@ -27,11 +27,16 @@ class InputSplit:
 
 @dataclass(frozen=True)
 class Document:
-    """One text. `id` is unique within the corpus; `source` is the name of the file it came from."""
+    """One text. `id` is unique within the corpus; `source` is the name of the file it came from.
+
+    `lang` is an ISO 639 code where it is known; documents that are aligned (translations) share their `pair`.
+    """
 
     id: str
     text: str
     source: str
+    lang: str | None = None
+    pair: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
 
@@ -81,7 +86,7 @@ def checked(
     except UnicodeEncodeError as error:
         detail = f"not a Unicode text: lone surrogate U+{ord(text[error.start]):04X} at character {error.start}"
         return BadDocument(split.path, offset, "undecodable", detail)
-    return Document(id, text, split.name, meta or {})
+    return Document(id, text, split.name, meta=meta or {})
 
 
 def undecodable(split: InputSplit, offset: int, error: UnicodeDecodeError) -> BadDocument:

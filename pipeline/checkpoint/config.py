@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from data_prep.config import Section
+from data_prep.section import Section
 
 PositiveInt = Annotated[int, Field(gt=0)]
 

@@ -1,7 +1,7 @@
 """What the `corruption:` section may say: one select, one replace, one layout, combined freely."""
 
-from data_prep.config import Section
 from data_prep.errors import InputError
+from data_prep.section import Section
 from pipeline.corruption.bounds import most_rows
 from pipeline.corruption.layout import SentinelTargets
 from pipeline.corruption.replace import SentinelPerSpan

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_prep.config import Section
+from data_prep.section import Section
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.replace import Replacement

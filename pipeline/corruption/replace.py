@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from data_prep.config import Section
 from data_prep.errors import InputError
+from data_prep.section import Section
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.corruption.sampling import Int64Array, indices_within
 from pipeline.corruption.select import Budget, Selection

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from data_prep.config import Section
+from data_prep.section import Section
 from pipeline.corruption.philox import Key
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.sampling import BoolArray, Int64Array, Purpose, indices_within, offsets_of, smallest_k

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from data_prep.config import Section
+from data_prep.section import Section
 
 
 class EvaluationConfig(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from data_prep.config import Positive, Section
+from data_prep.section import Positive, Section
 
 
 class ExportConfig(Section):

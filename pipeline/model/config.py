@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_prep.config import Positive, Section
+from data_prep.section import Positive, Section
 
 VOCAB_MULTIPLE = 64
 

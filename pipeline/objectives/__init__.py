@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from data_prep.config import Section
 from data_prep.errors import InputError
+from data_prep.section import Section
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from data_prep.config import Section
+from data_prep.section import Section
 from pipeline.batch import IGNORED_LABEL, Views
 from pipeline.kernels.cross_entropy import cross_entropy_sum
 from pipeline.model.config import ModelConfig
