@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from pipeline.kernels.cross_entropy import linear_cross_entropy_sum
 from pipeline.model.config import ModelConfig
 
 
@@ -19,6 +20,14 @@ class TokenHead(nn.Module):
         self.weight: torch.Tensor = own
         self.scale = 1.0 if tied_to is None else config.d_model**-0.5
 
-    def forward(self, x_TW: torch.Tensor) -> torch.Tensor:
-        """Logits [T, V] of states [T, W]."""
-        return nn.functional.linear(x_TW * self.scale, self.weight)
+    def forward(
+        self,
+        x_TW: torch.Tensor,
+        labels_T: torch.Tensor | None = None,
+        z_loss: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> torch.Tensor:
+        """Logits [T, V] of states [T, W]; with labels [T], the sum of their cross entropy instead."""
+        if labels_T is None:
+            return nn.functional.linear(x_TW * self.scale, self.weight)
+        return linear_cross_entropy_sum(x_TW * self.scale, self.weight, labels_T, z_loss, label_smoothing)

@@ -4,14 +4,14 @@ What is corrupted, and how, is the `corruption:` section's business; this file o
 Views: "encoder", and "decoder" whose tokens are the labels shifted right.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from data_prep.section import Section
 from pipeline.batch import IGNORED_LABEL, Views
-from pipeline.kernels.cross_entropy import cross_entropy_sum
 from pipeline.model.config import ModelConfig
 from pipeline.model.encoder_decoder import EncoderDecoder
 
@@ -19,7 +19,10 @@ TERM = "denoising"
 
 
 class Config(Section):
-    """`objective: {kind: denoising}` has no settings of its own."""
+    """Both terms are off by default; the held-out loss is the plain cross entropy whatever they are."""
+
+    z_loss: Annotated[float, Field(ge=0.0)] = 0.0  # factor of logsumexp(logits)**2, which keeps logits near 0
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
 
 class Objective(nn.Module):
@@ -27,6 +30,7 @@ class Objective(nn.Module):
 
     def __init__(self, config: Config, model_config: ModelConfig, vocab_size: int, seed: int) -> None:
         super().__init__()
+        self.config = config
         self.model = EncoderDecoder(model_config, vocab_size, seed)
 
     def counts(self, views: Views) -> dict[str, int]:
@@ -35,14 +39,14 @@ class Objective(nn.Module):
 
     def forward(self, views: Views) -> dict[str, tuple[torch.Tensor, int]]:
         """The loss's sum (float32) and count, by term."""
-        logits_LV, labels_L = self._label_logits(views)
-        loss = cross_entropy_sum(logits_LV, labels_L)
-        return {TERM: (loss, len(labels_L))}
+        states_LW, labels_L = self._label_states(views)
+        extra = (self.config.z_loss, self.config.label_smoothing) if self.training else ()
+        return {TERM: (self.model.head(states_LW, labels_L, *extra), len(labels_L))}
 
     @torch.no_grad()
     def predict(self, views: Views) -> torch.Tensor:
         """int64 [T] of the decoder view: the likeliest token where there is a label (given the true ones before it)."""
-        logits_LV, _ = self._label_logits(views)
+        logits_LV = self.model.head(self._label_states(views)[0])
         labels_T = _labels(views)
         return torch.full_like(labels_T, IGNORED_LABEL).masked_scatter(labels_T != IGNORED_LABEL, logits_LV.argmax(-1))
 
@@ -50,12 +54,12 @@ class Objective(nn.Module):
         """Trade a second forward of each block for its activations' memory."""
         self.model.set_activation_checkpointing(enabled)
 
-    def _label_logits(self, views: Views) -> tuple[torch.Tensor, torch.Tensor]:
+    def _label_states(self, views: Views) -> tuple[torch.Tensor, torch.Tensor]:
         memory_SW = self.model.encode(views["encoder"])
         states_TW = self.model.decode(views["decoder"], memory_SW, views["encoder"])
         labels_T = _labels(views)
         rows_L = torch.nonzero(labels_T != IGNORED_LABEL).squeeze(1)
-        return self.model.head(states_TW[rows_L]), labels_T[rows_L]
+        return states_TW[rows_L], labels_T[rows_L]
 
 
 def _labels(views: Views) -> Any:

@@ -1,45 +1,106 @@
-"""The plain torch specification: a few rows at a time, so that the wide copies stay in the processor's cache.
+"""The head's product and the cross entropy of its logits in one, a chunk of rows at a time.
 
-Forward keeps the logits as they came and one float32 number per row; backward computes the probabilities again.
-Shape suffixes: L rows that have a label, V vocabulary.
+Invariant: memory is one chunk of logits, whatever the number of rows; sums and gradients add up in the order of rows.
+
+1. A chunk's logits are computed in the states' dtype.
+2. A few rows at a time, so that the wide copies stay in the processor's cache, they give the loss and are overwritten
+   by their gradient.
+3. The chunk's gradient gives those of its states and its part of the weight's, while it is there: backward only scales
+   them (as in Hsu et al. 2024, "Liger Kernel").
+
+Shape suffixes: L rows that have a label, W model width, V vocabulary, C rows of a chunk.
 """
 
+import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-_CHUNK_NUMBERS = 2**17
+_CHUNK_LOGITS = 2**25  # 64 MiB of bf16: fewer, larger products cost less than adding up many small ones
+_CACHED_LOGITS = 2**17
 
 
-def cross_entropy_sum(logits_LV: torch.Tensor, labels_L: torch.Tensor) -> torch.Tensor:
-    """The sum over rows of -log softmax(logits)[label], a scalar of at least float32.
+@dataclass(frozen=True)
+class _Terms:
+    """Factors of the loss's optional terms."""
 
-    logits_LV is [L, V] of any floating dtype, labels_L [L] int64 in 0 .. V - 1. The gradient has the logits' dtype.
+    z_loss: float
+    label_smoothing: float
+
+
+def linear_cross_entropy_sum(
+    states_LW: torch.Tensor,
+    weight_VW: torch.Tensor,
+    labels_L: torch.Tensor,
+    z_loss: float = 0.0,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """The sum over rows of -log softmax(states @ weight.T)[label], a scalar of at least float32.
+
+    states_LW [L, W] and weight_VW [V, W] share a floating dtype, labels_L [L] are int64 in 0 .. V - 1. `z_loss` adds
+    `z_loss * logsumexp(logits) ** 2` to each row (Chowdhery et al. 2022, PaLM, section 5); `label_smoothing` moves that
+    share of the target evenly over the vocabulary (Szegedy et al. 2016). Gradients have their inputs' dtype.
     """
-    return _CrossEntropySum.apply(logits_LV, labels_L)
+    return _LinearCrossEntropySum.apply(states_LW, weight_VW, labels_L, _Terms(z_loss, label_smoothing))
 
 
-class _CrossEntropySum(torch.autograd.Function):
+class _LinearCrossEntropySum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits_LV: torch.Tensor, labels_L: torch.Tensor) -> torch.Tensor:
-        wide = torch.promote_types(logits_LV.dtype, torch.float32)
-        normaliser_L = torch.empty(len(logits_LV), dtype=wide, device=logits_LV.device)
-        for rows in _chunks(logits_LV):
-            normaliser_L[rows] = torch.logsumexp(logits_LV[rows].to(wide), dim=-1)
-        ctx.save_for_backward(logits_LV, labels_L, normaliser_L)
-        return (normaliser_L - logits_LV.gather(1, labels_L[:, None]).squeeze(1).to(wide)).sum()
+    def forward(
+        ctx: Any, states_LW: torch.Tensor, weight_VW: torch.Tensor, labels_L: torch.Tensor, terms: _Terms
+    ) -> torch.Tensor:
+        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        wide = torch.promote_types(states_LW.dtype, torch.float32)
+        total = torch.zeros((), dtype=wide, device=states_LW.device)
+        grads_LW = torch.empty_like(states_LW) if wanted else None
+        chunks = _slices(len(states_LW), weight_VW.shape[0], _CHUNK_LOGITS)
+        grad_weight_VW: torch.Tensor | None = None
+        for rows in chunks:
+            logits_CV = states_LW[rows] @ weight_VW.T
+            total += _loss_and_gradient(logits_CV, labels_L[rows], terms, wanted)
+            if grads_LW is not None:
+                torch.mm(logits_CV, weight_VW, out=grads_LW[rows])
+                part_VW = logits_CV.T @ states_LW[rows]
+                if len(chunks) > 1:  # the sum of many parts wants more digits than bf16 has
+                    part_VW = part_VW.to(wide)
+                grad_weight_VW = part_VW if grad_weight_VW is None else grad_weight_VW.add_(part_VW)
+        if grad_weight_VW is None and wanted:
+            grad_weight_VW = torch.zeros_like(weight_VW)
+        ctx.save_for_backward(grads_LW, None if grad_weight_VW is None else grad_weight_VW.to(weight_VW.dtype))
+        return total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None]:
-        logits_LV, labels_L, normaliser_L = ctx.saved_tensors
-        grad_LV = torch.empty_like(logits_LV)
-        for rows in _chunks(logits_LV):
-            grad = torch.sub(logits_LV[rows].to(normaliser_L.dtype), normaliser_L[rows, None]).exp_()
-            grad[torch.arange(len(grad), device=grad.device), labels_L[rows]] -= 1.0
-            grad_LV[rows] = grad.mul_(grad_outputs[0])
-        return grad_LV, None
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+        grads_LW, grad_weight_VW = ctx.saved_tensors
+        return grads_LW * grad_outputs[0], grad_weight_VW * grad_outputs[0], None, None
 
 
-def _chunks(logits_LV: torch.Tensor) -> list[slice]:
-    size = max(1, _CHUNK_NUMBERS // logits_LV.shape[1]) if logits_LV.is_cpu else max(1, len(logits_LV))
-    return [slice(start, start + size) for start in range(0, len(logits_LV), size)]
+def _loss_and_gradient(logits_CV: torch.Tensor, labels_C: torch.Tensor, terms: _Terms, wanted: bool) -> torch.Tensor:
+    """The rows' losses, summed; `logits_CV` becomes its own gradient if that is `wanted`."""
+    num_logits, smoothing = logits_CV.shape[1], terms.label_smoothing
+    wide = torch.promote_types(logits_CV.dtype, torch.float32)
+    total = torch.zeros((), dtype=wide, device=logits_CV.device)
+    for rows in _slices(len(logits_CV), num_logits, _CACHED_LOGITS if logits_CV.is_cpu else _CHUNK_LOGITS):
+        logits, labels_R1 = logits_CV[rows].to(wide), labels_C[rows, None]
+        normaliser_R1 = torch.logsumexp(logits, dim=-1, keepdim=True)
+        targets_R1 = (1 - smoothing) * logits.gather(1, labels_R1)
+        if smoothing:
+            targets_R1 = targets_R1 + smoothing * logits.mean(-1, keepdim=True)
+        total += (normaliser_R1 - targets_R1 + terms.z_loss * normaliser_R1.square()).sum()
+        if wanted:
+            grad = logits.sub_(normaliser_R1).exp_()
+            if terms.z_loss:
+                grad *= 1 + 2 * terms.z_loss * normaliser_R1
+            if smoothing:
+                grad -= smoothing / num_logits
+            grad.scatter_add_(1, labels_R1, grad.new_full((), smoothing - 1).expand_as(labels_R1))
+            logits_CV[rows] = grad
+    return total
+
+
+def _slices(num_rows: int, num_logits: int, most_logits: int) -> list[slice]:
+    """All rows, in consecutive runs of about equal length with at most `most_logits` logits each."""
+    count = -(-num_rows // max(1, most_logits // num_logits))
+    bounds = [num_rows * number // count for number in range(count + 1)] if count else [0]
+    return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
