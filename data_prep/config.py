@@ -20,7 +20,7 @@ SMALLEST_VOCAB = 512
 class TokenizerConfig(Section):
     """How text becomes token ids: a SentencePiece model trained on the corpus, or your own."""
 
-    kind: Literal["unigram", "bpe"] = "unigram"
+    kind: Literal["unigram", "bpe", "char", "byte"] = "unigram"
     vocab_size: int = Field(default=32128, ge=SMALLEST_VOCAB, le=2**24)
     sample_bytes: int = Field(default=64 * 2**20, ge=2**16)  # how much of the training documents it is trained on
     path: str | None = None  # a SentencePiece .model of your own: nothing is trained, kind and vocab_size do not count

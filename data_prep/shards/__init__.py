@@ -5,7 +5,7 @@ outside this folder knows that a shard is a tar.
 """
 
 from data_prep.shards.audit import AuditReport, audit_dataset
-from data_prep.shards.chunk import Chunk, ChunkBuilder, build_chunks
+from data_prep.shards.chunk import Chunk, ChunkBuilder, TokenizedDocument, build_chunks
 from data_prep.shards.manifest import (
     FORMAT_VERSION,
     Column,
@@ -33,6 +33,7 @@ __all__ = [
     "ShardEntry",
     "ShardWriter",
     "Split",
+    "TokenizedDocument",
     "TokenizerEntry",
     "Windows",
     "audit_dataset",

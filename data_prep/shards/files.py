@@ -39,16 +39,19 @@ def named_errors(path: Path, action: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_regular(path: Path) -> Iterator[int]:
-    """A read-only descriptor of `path`; a missing file, a link or anything but a regular file is a CorruptionError."""
+def open_regular(path: Path, advice: str = "; prepare its dataset again") -> Iterator[int]:
+    """A read-only descriptor of `path`; a missing file, a link or anything but a regular file is a CorruptionError.
+
+    `advice` is what the message for a missing file goes on to say.
+    """
     with named_errors(path, "read"):
         try:
             descriptor = os.open(path, _READ_FLAGS)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise CorruptionError(f"{path}: missing; prepare its dataset again") from error
+            raise CorruptionError(f"{path}: missing{advice}") from error
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise CorruptionError(f"{path}: a link, where a dataset holds only regular files") from error
+                raise CorruptionError(f"{path}: not a regular file but a link") from error
             raise
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

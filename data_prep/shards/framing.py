@@ -4,10 +4,11 @@ Invariant: everything in a shard's tar that is not a member's data follows from 
 writer repeats byte for byte on any machine and Python version, and the reader verifies headers, padding and trailer by
 computing them again: with the members' digests not one bit of a tar is unchecked.
 
-Sources: POSIX.1-1988 (USTAR); NumPy enhancement proposal 1 (npy format 1.0). Only one-dimensional little-endian
-arrays of plain numbers exist here, so no header is ever evaluated and nothing can be unpickled.
+Sources: POSIX.1-1988 (USTAR); NumPy enhancement proposal 1 (npy format 1.0). Only little-endian arrays of plain
+numbers exist here, [n] or [n, width], so no header is ever evaluated and nothing can be unpickled.
 """
 
+import math
 import re
 
 import numpy as np
@@ -18,7 +19,9 @@ MAX_MEMBER_BYTES = 8**11 - 1  # eleven octal digits
 
 _NPY_ALIGNMENT = 64
 _NPY_PREFIX = b"\x93NUMPY\x01\x00"
-_NPY_HEADER = re.compile(rb"\{'descr': '([<|][buif][1248])', 'fortran_order': False, 'shape': \((\d{1,12}),\), \} *\n")
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '([<|][buif][1248])', 'fortran_order': False, 'shape': \((\d{1,12}),(?: ([1-9]))?\), \} *\n"
+)
 _DTYPES = ("|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<i8", "<f4")
 
 
@@ -43,22 +46,22 @@ def trailer_length(end: int) -> int:
     return 2 * BLOCK + -(end + 2 * BLOCK) % _RECORD
 
 
-def npy_header(dtype: np.dtype, count: int) -> bytes:
-    """The npy 1.0 header of a one-dimensional array, padded so that its data is aligned to 64 bytes."""
+def npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """The npy 1.0 header of an array [n] or [n, width], padded so that its data is aligned to 64 bytes."""
+    if len(shape) not in (1, 2) or (len(shape) == 2 and not 1 <= shape[1] <= 9):
+        raise ValueError(f"arrays in shards are [n] or [n, 1 to 9], not of shape {shape}")
     descr = np.dtype(dtype).newbyteorder("<").str
     if descr not in _DTYPES:
         raise ValueError(f"arrays of {dtype} are not stored in shards (one of {', '.join(_DTYPES)})")
-    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({count},), }}".encode("ascii")
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode("ascii")
     text = text + b" " * (-(len(_NPY_PREFIX) + 2 + len(text) + 1) % _NPY_ALIGNMENT) + b"\n"
     return _NPY_PREFIX + len(text).to_bytes(2, "little") + text
 
 
 def npy_parts(array: np.ndarray) -> tuple[bytes, memoryview]:
-    """Header and data of a one-dimensional array as an npy file holds them (no copy on little-endian machines)."""
-    if array.ndim != 1:
-        raise ValueError(f"arrays in shards have one dimension, not shape {array.shape}")
+    """Header and data of an array as an npy file holds them (no copy on little-endian machines)."""
     data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return npy_header(data.dtype, len(data)), data.view(np.uint8).data
+    return npy_header(data.dtype, array.shape), data.reshape(-1).view(np.uint8).data
 
 
 def npy_array(data: memoryview) -> np.ndarray:
@@ -67,9 +70,9 @@ def npy_array(data: memoryview) -> np.ndarray:
     length += int.from_bytes(data[length - 2 : length], "little")
     match = _NPY_HEADER.fullmatch(bytes(data[len(_NPY_PREFIX) + 2 : length]))
     if match is None:
-        raise ValueError("not an npy file of this format (one-dimensional, little-endian, plain numbers)")
-    descr, count = match[1].decode(), int(match[2])
-    dtype = np.dtype(descr)
-    if data[:length] != npy_header(dtype, count) or len(data) != length + count * dtype.itemsize:
+        raise ValueError("not an npy file of this format ([n] or [n, width], little-endian, plain numbers)")
+    dtype, count = np.dtype(match[1].decode()), int(match[2])
+    shape = (count, int(match[3])) if match[3] else (count,)
+    if data[:length] != npy_header(dtype, shape) or len(data) != length + math.prod(shape) * dtype.itemsize:
         raise ValueError(f"an npy file whose header does not match its {len(data)} bytes")
-    return np.frombuffer(data, dtype=dtype, count=count, offset=length)
+    return np.frombuffer(data, dtype=dtype, count=math.prod(shape), offset=length).reshape(shape)

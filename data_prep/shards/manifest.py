@@ -11,7 +11,15 @@ index vouches for every byte of its tar. `docs/shard-format.md` describes both f
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from data_prep.shards import canonical, framing
 from data_prep.shards.names import ColumnName, FileName, Name, check_column_name
@@ -99,10 +107,24 @@ class ShardEntry(_Record):
 
 
 class Column(_Record):
-    """An optional column: one number of `dtype` for each token, or for each document."""
+    """An optional column: one number of `dtype` for each token or document, or any number of spans per document.
+
+    A span is (start, stop, kind): tokens start .. stop of its document, and a place in the list `kinds`.
+    """
 
     dtype: Literal["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float32"]
-    per: Literal["token", "document"]
+    per: Literal["token", "document", "span"]
+    kinds: list[str] | None = None  # what the kinds of spans are called
+
+    @model_validator(mode="after")
+    def _spans_have_kinds(self) -> "Column":
+        if (self.per == "span") != bool(self.kinds) or (self.per == "span" and self.dtype != "int32"):
+            raise ValueError("a column of spans, and no other, is int32 and names its kinds")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_it_has_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if value is not None}
 
 
 class TokenizerFile(_Record):
@@ -152,6 +174,7 @@ class Manifest(_Record):
             raise ValueError("totals is not the sum over the shards")
         if self.fingerprint != _fingerprint(self.tokenizer, self.splits):
             raise ValueError("fingerprint is not that of the listed shards")
+        member_suffixes(stored_names(self.columns))
         if self.dtype != token_dtype(self.tokenizer.vocab_size):
             raise ValueError(f"dtype {self.dtype} does not fit a vocabulary of {self.tokenizer.vocab_size}")
         return self
@@ -263,9 +286,19 @@ def chunk_key(number: int) -> str:
     return f"{number:06d}"
 
 
+def offsets_name(column: str) -> str:
+    """The array beside a column of spans that says where each document's spans begin."""
+    return f"{column}_docs"
+
+
+def stored_names(columns: Mapping[str, Column]) -> list[str]:
+    """The arrays that hold these columns: one each, and for spans their offsets."""
+    return [*columns, *(offsets_name(name) for name, column in columns.items() if column.per == "span")]
+
+
 def member_suffixes(columns: Iterable[str]) -> list[str]:
-    """The members of a chunk with these columns, in order; ValueError for a bad name or one given twice."""
+    """The members of a chunk with these arrays, in order; ValueError for a bad name or one given twice."""
     names = sorted(columns)
     if len(set(names)) != len(names):
-        raise ValueError("a column is named twice")
+        raise ValueError("two columns have the same name, or one is called as another's offsets")
     return [*FIXED_SUFFIXES, *(f"{check_column_name(name)}.npy" for name in names)]

@@ -10,6 +10,7 @@ with the manifest. What does not agree is a CorruptionError that names the file 
 
 import mmap
 import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -17,9 +18,19 @@ import numpy as np
 
 from data_prep.errors import CorruptionError
 from data_prep.shards import canonical, framing
-from data_prep.shards.chunk import check_offsets
+from data_prep.shards.chunk import check_offsets, check_spans
 from data_prep.shards.files import named_errors, open_regular, read_file
-from data_prep.shards.manifest import Column, Index, Manifest, Member, ShardEntry, decode_index, member_suffixes
+from data_prep.shards.manifest import (
+    Column,
+    Index,
+    Manifest,
+    Member,
+    ShardEntry,
+    decode_index,
+    member_suffixes,
+    offsets_name,
+    stored_names,
+)
 from data_prep.shards.names import index_path, tar_path
 
 
@@ -54,8 +65,17 @@ class MappedShard:
         return self._array(chunk, "docs")
 
     def column(self, chunk: int, name: str) -> np.ndarray:
-        """An optional column of the chunk, read-only."""
+        """An optional column of the chunk, read-only: [tokens], [documents] or [spans, 3]."""
         return self._array(chunk, name)
+
+    def span_offsets(self, chunk: int, name: str) -> np.ndarray:
+        """Where each document's spans begin in a column of spans: [documents + 1] int64, read-only."""
+        return self._array(chunk, offsets_name(name))
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """The columns every chunk has."""
+        return self._manifest.columns
 
     def ids(self, chunk: int) -> list[str]:
         """Document ids of the chunk."""
@@ -72,7 +92,7 @@ class MappedShard:
         """Touch every byte; CorruptionError at the first that is wrong."""
         for chunk in range(len(self.index.chunks)):
             self.ids(chunk)
-            for name in ("tokens", "docs", *self._manifest.columns):
+            for name in ("tokens", "docs", *stored_names(self._manifest.columns)):
                 self._array(chunk, name)
         # Headers, data, padding and trailer were compared one by one; this compares the manifest's digest with them.
         if canonical.digest(self._data) != self.entry.sha256:
@@ -131,7 +151,7 @@ class MappedShard:
         said = (entry.size, entry.sha256, entry.chunks, entry.documents, entry.tokens, entry.windows)
         if said != (index.size, index.sha256, len(index.chunks), index.documents, index.tokens, index.windows):
             raise ValueError("does not agree with the manifest")
-        suffixes = member_suffixes(self._manifest.columns)
+        suffixes = member_suffixes(stored_names(self._manifest.columns))
         for chunk in index.chunks:
             if [member.suffix for member in chunk.members] != suffixes:
                 raise ValueError(f"chunk {chunk.key} does not have the columns the manifest lists")
@@ -144,11 +164,16 @@ class MappedShard:
             _check_column(array, Column(dtype=self._manifest.dtype, per="token"), entry.documents, entry.tokens)
             if len(array) and int(array.max()) >= self._manifest.tokenizer.vocab_size:
                 raise ValueError(f"token id {int(array.max())} is outside the tokenizer's vocabulary")
+        elif name not in self._manifest.columns:
+            check_offsets(array, entry.documents, int(array[-1]) if len(array) else 0)
+        elif (column := self._manifest.columns[name]).per == "span":
+            offsets = self._array(chunk, offsets_name(name))
+            check_spans(array, offsets, self.docs(chunk), len(column.kinds or ()))
         else:
-            _check_column(array, self._manifest.columns[name], entry.documents, entry.tokens)
+            _check_column(array, column, entry.documents, entry.tokens)
 
 
 def _check_column(array: np.ndarray, column: Column, documents: int, tokens: int) -> None:
     count = tokens if column.per == "token" else documents
-    if array.dtype != np.dtype(column.dtype) or len(array) != count:
-        raise ValueError(f"{array.dtype} of {len(array)} where {column.dtype} of {count} belongs")
+    if array.dtype != np.dtype(column.dtype) or array.shape != (count,):
+        raise ValueError(f"{array.dtype} of {array.shape} where {column.dtype} of {count} belongs")

@@ -7,6 +7,7 @@ Objects here hold a folder and a manifest; open maps are not part of their state
 copy by any start method and open their own.
 """
 
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,22 @@ import numpy as np
 from data_prep.errors import CorruptionError, InputError
 from data_prep.shards.audit import audit_tokenizer, misplaced_files, read_manifest, unlisted_files
 from data_prep.shards.cache import BoundedCache
+from data_prep.shards.chunk import TokenizedDocument
 from data_prep.shards.manifest import Manifest, ShardEntry
 from data_prep.shards.mapped import MappedShard
 from data_prep.shards.packing import Packing, Windows, plan_key, plan_windows
 
 MAX_OPEN_SHARDS = 128
+# What to add to a config for a dataset with the column.
+COLUMN_SETTINGS = {
+    "words": "data.columns.words=unicode",
+    "sents": "data.columns.sents=rules",
+    "lang": "data.columns.lang=true",
+    "pair": "data.columns.pair=true",
+    "spans": "data.columns.spans=code",
+    "weight": "data.columns.weight.kind=idf",
+    "ngrams": "data.columns.weight.kind=pmi",
+}
 
 
 class Dataset:
@@ -49,6 +61,15 @@ class Dataset:
         for problem in audit_tokenizer(self.folder, self.manifest):
             raise CorruptionError(f"{problem}; prepare the dataset again")
         return self.folder / self.manifest.tokenizer.path
+
+    def require_columns(self, names: Iterable[str], config: str = "CONFIG") -> None:
+        """InputError naming the first of `names` that the dataset lacks, and the command that makes it."""
+        for name in names:
+            if name not in self.manifest.columns:
+                raise InputError(
+                    f"{self.folder}: the dataset has no column {name!r}; make it with: "
+                    f"spanwright prep {config} {COLUMN_SETTINGS.get(name, f'data.columns.{name}=...')}"
+                )
 
     def split(self, name: str, max_open_shards: int = MAX_OPEN_SHARDS) -> "Split":
         """The shards of one split ("train", "heldout")."""
@@ -79,8 +100,26 @@ class MappedChunk:
         return self._shard.ids(self._number)
 
     def column(self, name: str) -> np.ndarray:
-        """An optional column; KeyError when the dataset has none of that name."""
+        """A column, [tokens], [documents] or [spans, 3]; KeyError when the dataset has none of that name."""
         return self._shard.column(self._number, name)
+
+    def span_offsets(self, name: str) -> np.ndarray:
+        """Where each document's spans begin in a column of spans: [documents + 1] int64."""
+        return self._shard.span_offsets(self._number, name)
+
+    def documents(self) -> Iterator[TokenizedDocument]:
+        """The documents in order, each with its part of every column."""
+        per = {name: self._bounds(column.per, name) for name, column in self._shard.columns.items()}
+        docs, tokens = self.docs.tolist(), self.tokens
+        for number, document_id in enumerate(self.ids):
+            columns = {name: self.column(name)[slice(*bounds[number : number + 2])] for name, bounds in per.items()}
+            yield TokenizedDocument(document_id, tokens[slice(*docs[number : number + 2])], columns)
+
+    def _bounds(self, per: str, name: str) -> list[int]:
+        """Where each document's part of a column begins, and the last one's ends."""
+        if per == "span":
+            return self.span_offsets(name).tolist()
+        return self.docs.tolist() if per == "token" else list(range(len(self.docs)))
 
 
 class Split:

@@ -19,6 +19,7 @@ import numpy as np
 import sentencepiece
 
 from data_prep.errors import InputError
+from data_prep.tokenizer.offsets import mapped_starts, starts_by_length
 from data_prep.tokenizer.segments import WORD_MARK, segments
 from data_prep.tokenizer.special import SpecialTokens
 
@@ -63,6 +64,20 @@ class Tokenizer:
         table = self._piece_bytes
         return b"".join([table[index] for index in np.asarray(ids, dtype=np.int64).tolist()]).decode(errors="replace")
 
+    def token_starts(self, text: str, token_ids: np.ndarray) -> np.ndarray:
+        """Where each of `token_ids`, the encoding of `text`, begins: index of a character, int32 [tokens].
+
+        The bytes of one character all begin at it. A special token begins where the next token does. With a model that
+        is not lossless a piece begins at the first character it stands for. InputError: not the encoding of `text`.
+        """
+        token_ids = np.asarray(token_ids)
+        starts = starts_by_length(text, self._piece_num_bytes[token_ids])
+        if starts is None:
+            ids, starts = mapped_starts(self._processor, _parts(text), self._word_mark_ids)
+            if not np.array_equal(ids, token_ids):
+                raise InputError(f"{self.folder}: these {len(token_ids)} token ids are not what this tokenizer gives")
+        return starts
+
     def id_to_piece(self, index: int) -> str:
         """The piece as the model spells it: U+2581 for a space, `<0x0A>` for a byte, `<extra_id_0>`."""
         return self._processor.id_to_piece(index)
@@ -86,6 +101,10 @@ class Tokenizer:
     @functools.cached_property
     def _piece_bytes(self) -> Sequence[bytes]:
         return [self._bytes_of(index) for index in range(self.vocab_size)]
+
+    @functools.cached_property
+    def _piece_num_bytes(self) -> np.ndarray:
+        return np.array([len(piece) for piece in self._piece_bytes], dtype=np.int32)
 
     def _bytes_of(self, index: int) -> bytes:
         piece = self.id_to_piece(index)

@@ -7,7 +7,8 @@ sums floats over is fixed.
 2. Special tokens are control symbols with fixed ids, followed by 256 byte pieces.
 3. A unigram model's scores are rounded to multiples of 1/256: sums over an encoding segment are then exact in
    float32, in any order, so that other implementations find the same pieces.
-4. A corpus that does not support `vocab_size` pieces gives a smaller vocabulary (`TrainedModel.vocab_size`).
+4. A corpus that does not support `vocab_size` pieces gives a smaller vocabulary (`TrainedModel.vocab_size`). A char
+   model holds the most frequent characters, the others become bytes; a byte model has 427 ids and learns nothing.
 
 Kudo 2018 (arXiv:1804.10959) for unigram; Sennrich et al. 2016 (arXiv:1508.07909) for bpe.
 """
@@ -22,6 +23,8 @@ from sentencepiece import sentencepiece_model_pb2
 
 from data_prep.config import TokenizerConfig
 from data_prep.errors import InputError, SpanwrightError
+from data_prep.tokenizer.byte_model import BYTE_VOCAB, byte_model
+from data_prep.tokenizer.exact import SCORE_STEPS
 from data_prep.tokenizer.segments import WORD_MARK, segments
 from data_prep.tokenizer.special import SENTINEL_PIECES, SPARE_PIECES, SpecialTokens
 
@@ -29,7 +32,6 @@ THREADS = 8  # part of the result: the order of float sums
 LONGEST_SENTENCE_BYTES = 2**20  # SentencePiece drops longer ones
 LONGEST_SENTENCE_CHARS = LONGEST_SENTENCE_BYTES // 4  # a single word (DNA, base64) may be longer: it is cut
 ERRORS_ONLY = 2  # SentencePiece's log level
-SCORE_STEPS = 256  # per nat; a segment of a few thousand pieces of at least -15 each stays below 2**24 steps
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class TrainedModel:
 
 def train_model(texts: Iterable[str], config: TokenizerConfig) -> TrainedModel:
     """Train on `texts`, in order. InputError: nothing to learn from, or `vocab_size` cannot hold the characters."""
+    if config.kind == "byte":
+        return TrainedModel(byte_model(), BYTE_VOCAB)
     special = SpecialTokens()
     writer = io.BytesIO()
     try:
@@ -69,7 +73,7 @@ def train_model(texts: Iterable[str], config: TokenizerConfig) -> TrainedModel:
         )
     except RuntimeError as error:
         raise _explained(str(error), config) from error
-    model = writer.getvalue() if config.kind == "bpe" else _with_exact_scores(writer.getvalue())
+    model = _with_exact_scores(writer.getvalue()) if config.kind == "unigram" else writer.getvalue()
     return TrainedModel(model, sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size())
 
 

@@ -5,12 +5,11 @@ Invariant: nothing of a file is interpreted before its digest was right. Anythin
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.errors import CorruptionError
-from data_prep.shards.files import named_errors
+from data_prep.shards.files import named_errors, open_regular
 from pipeline.checkpoint.format import (
     MANIFEST,
     RECORD,
@@ -22,7 +21,6 @@ from pipeline.checkpoint.format import (
     plan_files,
 )
 
-_BLOCK = 1 << 20
 _MAX_JSON_BYTES = 64 << 20
 
 
@@ -89,38 +87,22 @@ def _problems(folder: Path, manifest: Manifest) -> Iterator[str]:
 
 
 def _file_problem(path: Path, entry: FileEntry) -> str | None:
-    descriptor = _open_regular(path)
-    try:
+    with open_regular(path, advice="") as descriptor, named_errors(path, "read"):
         size = os.fstat(descriptor).st_size
         if size != entry.size:
             return f"{path}: {size} bytes where the manifest says {entry.size}"
-        digest = hashlib.sha256()
-        with named_errors(path, "read"):
-            while block := os.read(descriptor, _BLOCK):
-                digest.update(block)
-    finally:
-        os.close(descriptor)
-    return (
-        None if digest.hexdigest() == entry.sha256 else f"{path}: changed since it was written (its sha256 is another)"
-    )
+        with open(descriptor, "rb", closefd=False) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return None if digest == entry.sha256 else f"{path}: changed since it was written (its sha256 is another)"
 
 
 def _read_regular(path: Path, limit: int = _MAX_JSON_BYTES) -> bytes:
-    with open(_open_regular(path), "rb") as file, named_errors(path, "read"):
+    with (
+        open_regular(path, advice="") as descriptor,
+        named_errors(path, "read"),
+        open(descriptor, "rb", closefd=False) as file,
+    ):
         data = file.read(limit + 1)
     if len(data) > limit:
         raise CorruptionError(f"{path}: longer than it can be")
     return data
-
-
-def _open_regular(path: Path) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise CorruptionError(f"{path}: missing") from None
-    except OSError as error:
-        raise CorruptionError(f"{path}: cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise CorruptionError(f"{path}: not a regular file")
-    return descriptor
