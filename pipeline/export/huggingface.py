@@ -5,13 +5,13 @@ it, flushed, and renamed. Stages:
 1. weights, renamed, as safetensors (a tied head is stored once)
 2. config.json and generation_config.json
 3. the tokenizer, with the same ids
-4. flush and rename
+4. flush, check, and rename
 """
 
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,12 @@ def export_hf(
     out: Path,
     dtype: str = "fp32",
     max_new_tokens: int = 128,
+    check: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write `weights` (fp32, by our parameter names) and the tokenizer to the folder `out`; returns `out`.
 
-    A previous export at `out` is replaced. Raises SpanwrightError when the weights are no T5 or cannot be written.
+    `check` gets the whole export under its temporary name: what it raises keeps `out` as it was. A previous export at
+    `out` is replaced. Raises SpanwrightError when the weights are no T5 or cannot be written.
     """
     out = Path(out).absolute()
     try:
@@ -50,6 +52,8 @@ def export_hf(
             _write_configs(weights, model_config, Tokenizer.load(tokenizer_folder), dtype, max_new_tokens, folder)
             export_tokenizer(tokenizer_folder, folder)
             _flush(folder)
+            if check is not None:
+                check(folder)
             if out.exists():
                 os.rename(out, Path(scratch) / "old")
             os.rename(folder, out)

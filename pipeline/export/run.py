@@ -5,8 +5,6 @@ checked, and only then renamed.
 """
 
 import itertools
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,21 +28,28 @@ def export_run(config: RunConfig) -> dict[str, Any]:
     data = open_data(config)
     weights = load_weights(checkpoint)
     final = config.export_dir / "hf"
-    unverified = config.export_dir / ".hf.unverified"
     tokenizer_folder = data.dataset.tokenizer_folder
-    export_hf(weights, config.model, tokenizer_folder, unverified, config.export.dtype)
-    figures = verify_export(
-        unverified,
-        weights,
-        config.model,
-        tokenizer_folder,
-        list(_views(config, data)),
-        [data.tokenizer.decode(tokens) for _, tokens in itertools.islice(data.heldout_documents(), COMPARED_TEXTS)],
-        config.export.dtype,
-        config.export.tolerance,
-        config.export.compare_sequences,
-    )
-    _replace(unverified, final)
+    figures: dict[str, Any] = {}
+
+    def check(folder: Path) -> None:
+        figures.update(
+            verify_export(
+                folder,
+                weights,
+                config.model,
+                tokenizer_folder,
+                list(_views(config, data)),
+                [
+                    data.tokenizer.decode(tokens)
+                    for _, tokens in itertools.islice(data.heldout_documents(), COMPARED_TEXTS)
+                ],
+                config.export.dtype,
+                config.export.tolerance,
+                config.export.compare_sequences,
+            )
+        )
+
+    export_hf(weights, config.model, tokenizer_folder, final, config.export.dtype, check=check)
     return {"hf": {"folder": str(final), "checkpoint": checkpoint.name, **figures}}
 
 
@@ -61,12 +66,3 @@ def _views(config: RunConfig, data: Data) -> Iterator[Views]:
         yield micro_batch.to("cpu").views
         sequences += micro_batch.views["encoder"].num_sequences
         number += 1
-
-
-def _replace(folder: Path, final: Path) -> None:
-    old = final.with_name(f".{final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        os.rename(final, old)
-    os.rename(folder, final)
-    shutil.rmtree(old, ignore_errors=True)
