@@ -8,14 +8,16 @@ Every file of this folder is one finish and defines `Config`, `VERSION`, `observ
 3. The finishes, one after another, go over the unit's tokenized documents and write the final shards.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from data_prep.shards import TokenizedDocument
 from data_prep.sources.document import Document
+
+__all__ = ["Finish", "TokenObserver", "TokenizedDocument"]
 
 
 class TokenObserver(Protocol):
@@ -26,15 +28,6 @@ class TokenObserver(Protocol):
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write files into `folder` (new, its own); return plain JSON counts for the record and the card."""
-
-
-@dataclass(frozen=True)
-class TokenizedDocument:
-    """A document as the shards store it."""
-
-    id: str
-    token_ids: np.ndarray  # [tokens]
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # [tokens], or [1] for one value per document
 
 
 Finish = Callable[[Iterable[TokenizedDocument]], Iterator[TokenizedDocument]]

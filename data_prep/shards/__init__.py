@@ -6,9 +6,9 @@ outside this folder knows that a shard is a tar.
 
 from data_prep.shards.audit import AuditReport, audit_dataset
 from data_prep.shards.chunk import Chunk, ChunkBuilder, TokenizedDocument, build_chunks
+from data_prep.shards.columns import Column
 from data_prep.shards.manifest import (
     FORMAT_VERSION,
-    Column,
     Manifest,
     ShardEntry,
     TokenizerEntry,

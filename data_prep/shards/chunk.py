@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from data_prep.shards.manifest import TokenDtype, offsets_name
+from data_prep.shards.columns import offsets_name
+from data_prep.shards.manifest import TokenDtype
 from data_prep.shards.names import check_column_name
 
 CHUNK_BYTES = 1 << 20
@@ -24,7 +25,7 @@ class TokenizedDocument:
 
     id: str
     token_ids: np.ndarray  # [tokens]
-    columns: Mapping[str, np.ndarray]  # [tokens], or [1] for one value per document, or [spans, 3]
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # [tokens], [1] (per document) or [spans, 3]
 
 
 @dataclass(frozen=True)

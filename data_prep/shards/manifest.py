@@ -3,7 +3,7 @@
 Invariant: the manifest vouches for itself (it is sealed), for every index by digest and for the tokenizer's files; an
 index vouches for every byte of its tar. `docs/shard-format.md` describes both files field by field.
 
-1. Models: `Index` of `ChunkEntry` of `Member`; `Manifest` of `ShardEntry`, `TokenizerEntry` and `Column`.
+1. Models: `Index` of `ChunkEntry` of `Member`; `Manifest` of `ShardEntry`, `TokenizerEntry` and `Column` (`columns.py`).
 2. `build_manifest` puts one together; its fingerprint covers content, never paths or config.
 3. `encode_*` and `decode_*` are the files' bytes.
 """
@@ -11,17 +11,10 @@ index vouches for every byte of its tar. `docs/shard-format.md` describes both f
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
 from data_prep.shards import canonical, framing
+from data_prep.shards.columns import Column, Record, stored_names
 from data_prep.shards.names import ColumnName, FileName, Name, check_column_name
 
 FORMAT_VERSION: Final = 1
@@ -32,14 +25,10 @@ Count = Annotated[int, Field(ge=0)]
 TokenDtype = Literal["uint16", "uint32"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+Model = TypeVar("Model", bound=Record)
 
 
-Model = TypeVar("Model", bound=_Record)
-
-
-class Member(_Record):
+class Member(Record):
     """One file inside the tar: `length` bytes of data at byte `offset`."""
 
     name: str
@@ -53,7 +42,7 @@ class Member(_Record):
         return self.name.partition(".")[2]
 
 
-class ChunkEntry(_Record):
+class ChunkEntry(Record):
     """One chunk of the tar: its members in their order, and the window count of each stored plan."""
 
     key: str
@@ -63,7 +52,7 @@ class ChunkEntry(_Record):
     windows: dict[str, Count]
 
 
-class Index(_Record):
+class Index(Record):
     """Everything there is to know about one tar without opening it."""
 
     format_version: Literal[1]
@@ -89,7 +78,7 @@ class Index(_Record):
         return self
 
 
-class ShardEntry(_Record):
+class ShardEntry(Record):
     """What the manifest says of one shard: `NAME.tar` (size, sha256) and `NAME.index` (index = its digest)."""
 
     name: Name
@@ -106,35 +95,14 @@ class ShardEntry(_Record):
         return ShardEntry.model_validate({**self.model_dump(), "name": name})
 
 
-class Column(_Record):
-    """An optional column: one number of `dtype` for each token or document, or any number of spans per document.
-
-    A span is (start, stop, kind): tokens start .. stop of its document, and a place in the list `kinds`.
-    """
-
-    dtype: Literal["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float32"]
-    per: Literal["token", "document", "span"]
-    kinds: list[str] | None = None  # what the kinds of spans are called
-
-    @model_validator(mode="after")
-    def _spans_have_kinds(self) -> "Column":
-        if (self.per == "span") != bool(self.kinds) or (self.per == "span" and self.dtype != "int32"):
-            raise ValueError("a column of spans, and no other, is int32 and names its kinds")
-        return self
-
-    @model_serializer(mode="wrap")
-    def _without_what_it_has_not(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in dump(self).items() if value is not None}
-
-
-class TokenizerFile(_Record):
+class TokenizerFile(Record):
     """One file of the tokenizer's folder."""
 
     size: Count
     sha256: Digest
 
 
-class TokenizerEntry(_Record):
+class TokenizerEntry(Record):
     """The tokenizer the dataset was made with; `path` is its folder inside the dataset."""
 
     digest: str
@@ -143,7 +111,7 @@ class TokenizerEntry(_Record):
     files: dict[FileName, TokenizerFile]
 
 
-class Totals(_Record):
+class Totals(Record):
     """Sums over all shards of all splits; `bytes` counts the tars."""
 
     documents: Count
@@ -151,7 +119,7 @@ class Totals(_Record):
     bytes: Count
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """The dataset. Written last, from shards that verify."""
 
     format_version: Literal[1]
@@ -284,16 +252,6 @@ def _check_layout(index: Index) -> None:
 def chunk_key(number: int) -> str:
     """The key of the shard's chunk `number`, counted from 0."""
     return f"{number:06d}"
-
-
-def offsets_name(column: str) -> str:
-    """The array beside a column of spans that says where each document's spans begin."""
-    return f"{column}_docs"
-
-
-def stored_names(columns: Mapping[str, Column]) -> list[str]:
-    """The arrays that hold these columns: one each, and for spans their offsets."""
-    return [*columns, *(offsets_name(name) for name, column in columns.items() if column.per == "span")]
 
 
 def member_suffixes(columns: Iterable[str]) -> list[str]:

@@ -19,17 +19,15 @@ import numpy as np
 from data_prep.errors import CorruptionError
 from data_prep.shards import canonical, framing
 from data_prep.shards.chunk import check_offsets, check_spans
+from data_prep.shards.columns import Column, offsets_name, stored_names
 from data_prep.shards.files import named_errors, open_regular, read_file
 from data_prep.shards.manifest import (
-    Column,
     Index,
     Manifest,
     Member,
     ShardEntry,
     decode_index,
     member_suffixes,
-    offsets_name,
-    stored_names,
 )
 from data_prep.shards.names import index_path, tar_path
 

@@ -18,21 +18,12 @@ from data_prep.errors import CorruptionError, InputError
 from data_prep.shards.audit import audit_tokenizer, misplaced_files, read_manifest, unlisted_files
 from data_prep.shards.cache import BoundedCache
 from data_prep.shards.chunk import TokenizedDocument
+from data_prep.shards.columns import SETTINGS
 from data_prep.shards.manifest import Manifest, ShardEntry
 from data_prep.shards.mapped import MappedShard
 from data_prep.shards.packing import Packing, Windows, plan_key, plan_windows
 
 MAX_OPEN_SHARDS = 128
-# What to add to a config for a dataset with the column.
-COLUMN_SETTINGS = {
-    "words": "data.columns.words=unicode",
-    "sents": "data.columns.sents=rules",
-    "lang": "data.columns.lang=true",
-    "pair": "data.columns.pair=true",
-    "spans": "data.columns.spans=code",
-    "weight": "data.columns.weight.kind=idf",
-    "ngrams": "data.columns.weight.kind=pmi",
-}
 
 
 class Dataset:
@@ -68,7 +59,7 @@ class Dataset:
             if name not in self.manifest.columns:
                 raise InputError(
                     f"{self.folder}: the dataset has no column {name!r}; make it with: "
-                    f"spanwright prep {config} {COLUMN_SETTINGS.get(name, f'data.columns.{name}=...')}"
+                    f"spanwright prep {config} {SETTINGS.get(name, f'data.columns.{name}=...')}"
                 )
 
     def split(self, name: str, max_open_shards: int = MAX_OPEN_SHARDS) -> "Split":

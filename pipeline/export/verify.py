@@ -52,13 +52,13 @@ def verify_export(
     difference = figures["logits"]["max_abs_difference"]
     if not difference <= tolerance:
         raise SpanwrightError(
-            f"{folder}: the exported model is not the trained one: logits differ by {difference:.3g}, "
+            f"export to hf: the exported model is not the trained one: logits differ by {difference:.3g}, "
             f"allowed is {tolerance:g} (export.tolerance)"
         )
     if figures["tokenizer"]["different"]:
         example = figures["tokenizer"]["example"]
         raise SpanwrightError(
-            f"{folder}: the exported tokenizer gives other ids than ours, for example for {example!r}"
+            f"export to hf: the exported tokenizer gives other ids than ours, for example for {example!r}"
         )
     return figures
 
@@ -92,7 +92,7 @@ def compare_logits(
             worst = max(worst, float((expected - got).abs().max().nan_to_num(nan=float("inf"))))
             num_sequences, num_logits = num_sequences + 1, num_logits + expected.numel()
     if not num_sequences:
-        raise SpanwrightError(f"{folder}: the export could not be compared: there is no held-out sequence")
+        raise SpanwrightError(f"export to hf: it could not be compared: there is no held-out sequence")
     return {"max_abs_difference": worst, "sequences": num_sequences, "logits": num_logits}
 
 
