@@ -92,7 +92,7 @@ def compare_logits(
             worst = max(worst, float((expected - got).abs().max().nan_to_num(nan=float("inf"))))
             num_sequences, num_logits = num_sequences + 1, num_logits + expected.numel()
     if not num_sequences:
-        raise SpanwrightError(f"export to hf: it could not be compared: there is no held-out sequence")
+        raise SpanwrightError("export to hf: it could not be compared: there is no held-out sequence")
     return {"max_abs_difference": worst, "sequences": num_sequences, "logits": num_logits}
 
 
