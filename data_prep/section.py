@@ -3,7 +3,8 @@
 import typing
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -13,15 +14,30 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _text_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        items = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(item, str) for item in items):
-            wanted = _scalars(cls.model_fields[info.field_name or ""].annotation)
-            if wanted and wanted <= _NOT_TEXT.keys():
-                raise ValueError(f"Input should be {_NOT_TEXT[min(wanted, key=list(_NOT_TEXT).index)]}, not text")
-        return value
+    def _text_is_no_number(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            problems = [
+                InitErrorDetails(
+                    type="value_error", loc=(name,), input=values[name], ctx={"error": ValueError(problem)}
+                )
+                for name, info in cls.model_fields.items()
+                if name in values and (problem := _text_problem(values[name], info.annotation))
+            ]
+            if problems:
+                raise ValidationError.from_exception_data(cls.__name__, problems)
+        return values
+
+
+def _text_problem(value: Any, annotation: Any) -> str | None:
+    """What is wrong with text where only numbers and the like can stand (pydantic would convert it); else None."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(item, str) for item in items):
+        wanted = _scalars(annotation)
+        if wanted and wanted <= _NOT_TEXT.keys():
+            return f"Input should be {_NOT_TEXT[min(wanted, key=list(_NOT_TEXT).index)]}, not text"
+    return None
 
 
 # Types that text would otherwise be converted to, and what to call them; of several, the first is named.

@@ -12,7 +12,7 @@ from typing import Any
 
 from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
 from data_prep.shards import Dataset
-from data_prep.shards.files import publish, staged_bytes
+from data_prep.shards.files import named_errors, publish, staged_bytes
 from data_prep.shards.names import MANIFEST_NAME
 from launch.terminal import count, count_of, detail
 from pipeline.checkpoint.compatible import check_continues as check_config_continues
@@ -82,6 +82,8 @@ def export(config: RunConfig) -> Result:
     from pipeline.export.run import export_run
 
     figures = export_run(config)
+    with named_errors(config.export_dir, "write"):
+        config.export_dir.mkdir(parents=True, exist_ok=True)
     publish([staged_bytes(config.export_dir / EXPORT_RECORD, json.dumps(figures, indent=1).encode())])
     return figures
 
@@ -94,7 +96,7 @@ def evaluate(config: RunConfig) -> Result:
     return {
         "heldout_loss_before": result["heldout_loss_before"],
         "heldout_loss_after": result["heldout_loss_after"],
-        "filled_in": fill_in_snippets(config),
+        "filled_in": fill_in_snippets(config) if "hf" in config.export.to else [],
     }
 
 
@@ -143,6 +145,9 @@ def _about_train(config: RunConfig, result: Result) -> Iterator[str]:
 
 
 def _about_export(config: RunConfig, result: Result) -> Iterator[str]:
+    if "hf" not in result:
+        yield "nothing to export (export.to is empty)"
+        return
     hf = result["hf"]
     logits, ids = hf["logits"], hf["tokenizer"]
     yield (
@@ -160,7 +165,7 @@ def _about_evaluate(config: RunConfig, result: Result) -> Iterator[str]:
         yield f"held-out loss {before:.3f} at step 0, {after:.3f} now ({1 - after / before:.0%} lower)"
     else:
         yield "no held-out loss: the corpus was too small to hold a document out"
-    if config.evaluation.fill_in and not result["filled_in"]:
+    if config.evaluation.fill_in and not result["filled_in"] and "hf" in config.export.to:
         yield "no text filled in: no held-out document is long enough to hide words in"
     for snippet in result["filled_in"]:
         yield ""

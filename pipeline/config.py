@@ -89,6 +89,17 @@ class RunConfig(Section):
             raise ValueError(str(error)) from None
         return self
 
+    @model_validator(mode="after")
+    def _exports_have_a_place_for_the_model(self) -> "RunConfig":
+        kinds = {self.model.positions.kind, self.model.decoder_position_config.kind} - {"t5"}
+        if "hf" in self.export.to and (kinds or self.model.randomized_positions):
+            what = f"positions {min(kinds)}" if kinds else "randomized_positions"
+            raise ValueError(
+                f"export.to is hf, and transformers' T5 has no {what}: set export.to=[] (checkpoints keep the weights) "
+                "or leave model.positions at t5"
+            )
+        return self
+
     @property
     def run_dir(self) -> Path:
         """The run folder: `run.dir`, or `runs/<recipe>` below the working directory."""
@@ -242,4 +253,4 @@ def _with_absolute_path(tokenizer: TokenizerConfig) -> TokenizerConfig:
 
 
 def _absolute(path: str) -> str:
-    return path if path.startswith("python:") else str(Path(path).expanduser().absolute())
+    return path if path.startswith("python:") or "://" in path else str(Path(path).expanduser().absolute())

@@ -11,6 +11,7 @@ class ExportConfig(Section):
     """Which formats a finished run is exported to, and how much is compared before an export counts as done."""
 
     to: Annotated[tuple[Literal["hf"], ...], Field(strict=False)] = ("hf",)
+    """Empty: none; the checkpoints keep the weights."""
     dtype: Literal["fp32", "bf16"] = "fp32"
     """Type of the stored weights; training's masters are fp32."""
     compare_sequences: Positive = 32

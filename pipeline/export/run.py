@@ -24,6 +24,8 @@ def export_run(config: RunConfig) -> dict[str, Any]:
 
     Raises InputError when nothing has been trained, SpanwrightError when an export is not the trained model.
     """
+    if "hf" not in config.export.to:
+        return {}
     checkpoint = newest_checkpoint(config.train_dir / "checkpoints")
     data = open_data(config)
     weights = load_weights(checkpoint)

@@ -12,15 +12,17 @@ from pipeline.batch import Batch
 from pipeline.kernels.attention import IntervalPattern, RelativeBias, attention
 from pipeline.model.config import ModelConfig
 from pipeline.model.dropout import RowDropout
+from pipeline.model.positions.scheme import Rotation
 
 
 @dataclass(frozen=True)
 class Sight:
-    """Whom a stack's rows see in one kind of attention: the keys' sequences, the pattern, the bias."""
+    """Whom a stack's rows see in one kind of attention, and how places enter: as a bias, or by turning q and k."""
 
     cu_seqlens_k: torch.Tensor  # [N + 1]
     pattern: IntervalPattern
     bias: RelativeBias | None = None
+    rotation: Rotation | None = None
 
 
 class Attention(nn.Module):
@@ -38,9 +40,12 @@ class Attention(nn.Module):
 
     def forward(self, x_TW: torch.Tensor, source_SW: torch.Tensor, view: Batch, sight: Sight) -> torch.Tensor:
         """What each row of `view` [Tq, W] gathers from the rows of `source_SW` [Tk, W] it sees; returns [Tq, W]."""
+        q_THD, k_THD = self._heads(self.query(x_TW)), self._heads(self.key(source_SW))
+        if sight.rotation is not None:
+            q_THD, k_THD = sight.rotation.apply(q_THD), sight.rotation.apply(k_THD)
         gathered_THD = attention(
-            self._heads(self.query(x_TW)),
-            self._heads(self.key(source_SW)),
+            q_THD,
+            k_THD,
             self._heads(self.value(source_SW)),
             view.cu_seqlens,
             sight.cu_seqlens_k,

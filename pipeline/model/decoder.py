@@ -13,7 +13,9 @@ class Decoder(Transformer):
     """A causal stack that reads an encoder's output."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config, config.decoder_layers, bidirectional=False, has_cross_attention=True)
+        super().__init__(
+            config, config.decoder_layers, config.decoder_position_config, bidirectional=False, has_cross_attention=True
+        )
 
     def decode(self, x_TW: torch.Tensor, view: Batch, memory_SW: torch.Tensor, memory_view: Batch) -> torch.Tensor:
         """The hidden states [T, W] of embedded rows `x_TW`; sequence n reads sequence n of `memory_SW` [S, W]."""

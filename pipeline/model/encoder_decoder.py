@@ -13,10 +13,10 @@ from data_prep.errors import SpanwrightError
 from pipeline.batch import Batch
 from pipeline.model.config import ModelConfig, padded_vocab_size
 from pipeline.model.decoder import Decoder
-from pipeline.model.dropout import key_dropout
 from pipeline.model.encoder import Encoder
 from pipeline.model.heads import TokenHead
 from pipeline.model.initialisation import initialise
+from pipeline.model.streams import key_streams
 
 
 class EncoderDecoder(nn.Module):
@@ -31,7 +31,7 @@ class EncoderDecoder(nn.Module):
         self.decoder = Decoder(config)
         self.head = TokenHead(config, self.vocab_size, self.embedding.weight if config.tie_word_embeddings else None)
         initialise(self, config, seed)
-        key_dropout(self, seed)
+        key_streams(self, seed)
 
     def encode(self, view: Batch) -> torch.Tensor:
         """The encoder's hidden states [T, W]."""

@@ -46,5 +46,6 @@ def standard_deviation(name: str, config: ModelConfig) -> float | None:
         "up": config.d_model**-0.5,
         "down": config.d_ff**-0.5,
         "positions": config.d_model**-0.5,
+        "table": config.d_model**-0.5,
     }
     return deviations[owner]

@@ -1,6 +1,7 @@
 """A stack of blocks on a flat batch: the one vocabulary of encoders, decoders and decoder-only stacks.
 
-Stages: dropout of the inputs, the blocks (all with one relative bias), a last norm, dropout.
+Stages: positions (drawn, if asked), dropout of the inputs, the blocks (all with one bias and rotation), a last norm,
+dropout.
 """
 
 import torch
@@ -14,15 +15,25 @@ from pipeline.model.blocks import Block
 from pipeline.model.config import ModelConfig
 from pipeline.model.dropout import RowDropout
 from pipeline.model.norm import RMSNorm
-from pipeline.model.positions import RelativePositions
+from pipeline.model.position_config import PositionConfig
+from pipeline.model.positions import build_positions
+from pipeline.model.positions.randomized import RandomizedPositions
 
 
 class Transformer(nn.Module):
-    """`num_layers` blocks; `bidirectional` says whether positions ahead have buckets of their own."""
+    """`num_layers` blocks; `scheme` says how rows know their places, `bidirectional` whether they look ahead."""
 
-    def __init__(self, config: ModelConfig, num_layers: int, bidirectional: bool, has_cross_attention: bool) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        num_layers: int,
+        scheme: PositionConfig,
+        bidirectional: bool,
+        has_cross_attention: bool,
+    ) -> None:
         super().__init__()
-        self.positions = RelativePositions(config, bidirectional)
+        self.randomized_positions = RandomizedPositions(config.randomized_positions)
+        self.positions = build_positions(scheme, config, bidirectional)
         self.blocks = nn.ModuleList(Block(config, has_cross_attention) for _ in range(num_layers))
         self.norm = RMSNorm(config)
         self.dropout_inputs = RowDropout(config.dropout_rate)
@@ -38,8 +49,9 @@ class Transformer(nn.Module):
         memory_sight: Sight | None = None,
     ) -> torch.Tensor:
         """The last hidden states [T, W] of the rows of `view`, whose inputs are `x_TW` [T, W]."""
-        sight = Sight(view.cu_seqlens, pattern, self.positions.bias(view))
-        x_TW = self.dropout_inputs(x_TW, view)
+        view = self.randomized_positions(view)
+        sight = Sight(view.cu_seqlens, pattern, self.positions.bias(view), self.positions.rotation(view))
+        x_TW = self.dropout_inputs(self.positions.inputs(x_TW, view), view)
         for block in self.blocks:
             x_TW = self._run(block, x_TW, view, sight, memory_SW, memory_sight)
         return self.dropout_outputs(self.norm(x_TW), view)

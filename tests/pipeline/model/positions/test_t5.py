@@ -4,7 +4,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 
 from pipeline.batch import Batch
 from pipeline.model.config import ModelConfig
-from pipeline.model.positions import RelativePositions, relative_position_bucket
+from pipeline.model.positions.t5 import RelativePositions, relative_position_bucket
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])

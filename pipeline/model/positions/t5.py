@@ -9,8 +9,8 @@ from torch import nn
 
 from pipeline.batch import Batch
 from pipeline.kernels.attention import RelativeBias
-from pipeline.kernels.attention.patterns import row_indices
 from pipeline.model.config import ModelConfig
+from pipeline.model.positions.scheme import Positions, relative_bias
 
 
 def relative_position_bucket(
@@ -34,7 +34,7 @@ def relative_position_bucket(
     return ahead + torch.where(distance < num_exact, distance.to(torch.int64), far)
 
 
-class RelativePositions(nn.Module):
+class RelativePositions(Positions):
     """A stack's table of biases, [num_buckets, num_heads]."""
 
     buckets_R: torch.Tensor
@@ -49,18 +49,10 @@ class RelativePositions(nn.Module):
 
     def bias(self, view: Batch) -> RelativeBias:
         """The bias of self-attention among the rows of `view`."""
-        values_HR = self()
-        if _are_contiguous(view):
-            return RelativeBias(values_HR)
-        return RelativeBias(values_HR, view.positions, view.positions)
+        return relative_bias(self(), view)
 
     def forward(self) -> torch.Tensor:
         """The value of each head and relative position, [H, 2 * reach + 1] (a tensor: ZeRO-3 hangs its hooks on it)."""
         # float32 from here on: the gradients of all layers add up before they are rounded to the weight's dtype.
         values_RH = nn.functional.embedding(self.buckets_R, self.weight)
         return values_RH.to(torch.promote_types(values_RH.dtype, torch.float32)).t()
-
-
-def _are_contiguous(view: Batch) -> bool:
-    indices = row_indices(view.cu_seqlens, len(view.positions))
-    return bool(((indices == view.positions) | (indices < 0)).all())

@@ -1,0 +1,61 @@
+"""What `model.positions` may say: how a stack knows where its rows stand. One model per kind (no torch here)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from data_prep.section import Positive, Section
+
+
+class T5Positions(Section):
+    """A learned bias per head and bucket of distances (Raffel et al. 2020); see `relative_attention_*`."""
+
+    kind: Literal["t5"] = "t5"
+
+
+class RotaryPositions(Section):
+    """Queries and keys turned by angles that grow with the position (Su et al. 2021, RoPE)."""
+
+    kind: Literal["rope"] = "rope"
+    base: Annotated[float, Field(gt=1.0)] = 10_000.0
+    fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0  # below 1, only the fastest pairs turn: p-RoPE
+    # (Barbero et al. 2024, "Round and Round We Go!", section 6)
+
+
+class AlibiPositions(Section):
+    """Scores fall linearly with the distance, each head at its own slope (Press et al. 2021).
+
+    In an encoder the distance counts both ways, so that a text and its mirror image look alike there.
+    """
+
+    kind: Literal["alibi"] = "alibi"
+
+
+class LearnedPositions(Section):
+    """One learned vector per position, added to the inputs (Devlin et al. 2018)."""
+
+    kind: Literal["learned"] = "learned"
+    max_positions: Positive = 512
+
+
+class SinusoidalPositions(Section):
+    """Fixed sines and cosines, added to the inputs (Vaswani et al. 2017, section 3.5)."""
+
+    kind: Literal["sinusoidal"] = "sinusoidal"
+
+
+class NoPositions(Section):
+    """Nothing: only a causal mask tells places apart (Kazemnejad et al. 2023, NoPE)."""
+
+    kind: Literal["none"] = "none"
+
+
+def _bare_word(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+PositionConfig = Annotated[
+    T5Positions | RotaryPositions | AlibiPositions | LearnedPositions | SinusoidalPositions | NoPositions,
+    Field(discriminator="kind"),
+    BeforeValidator(_bare_word),
+]
