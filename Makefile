@@ -5,8 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO_DIR ?= runs/demo
+BENCHMARKS ?= tokenize prep masking attention
 
-.PHONY: help setup demo test test-long check clean
+.PHONY: help setup demo test test-long check bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -18,7 +19,8 @@ $(INSTALLED): setup.cfg constraints.txt pyproject.toml
 	  sys.exit(0 if (3, 11) <= v < (3, 14) else f"Spanwright needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.11 setup")'
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "Python's venv module is missing: install the package python3-venv."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[export,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[export,code,s3,dev]'
+	$(BIN)/python -m pipeline.kernels.build
 	@touch $@
 
 demo: setup  ## Standard library -> shards -> training killed and resumed -> Hugging Face model (under 8 minutes)
@@ -27,7 +29,7 @@ demo: setup  ## Standard library -> shards -> training killed and resumed -> Hug
 test: setup  ## The whole suite (under 20 minutes on 2 cores)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy pipeline data_prep launch
+	$(BIN)/mypy pipeline data_prep launch benchmarks
 	$(BIN)/pytest -m 'not long'
 
 test-long: setup  ## Full-size versions of the long tests
@@ -36,7 +38,10 @@ test-long: setup  ## Full-size versions of the long tests
 check: setup  ## Formatting, lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy pipeline data_prep launch
+	$(BIN)/mypy pipeline data_prep launch benchmarks
+
+bench: setup  ## Every benchmark beside its peers; results go to benchmarks/results (an hour; leave the machine alone)
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --out benchmarks/results || exit 1; done
 
 clean:  ## Remove .venv and caches (never runs or data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

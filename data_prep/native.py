@@ -7,7 +7,8 @@ this processor. A builder that is killed leaves nothing but a temporary file.
 2. One process builds, under a lock that ends with it; the others wait and find it built.
 3. The compiler writes a temporary file, which is renamed.
 
-Without a compiler `load` gives None, and callers do the same work in Python: same results, slower.
+Without a compiler, or with one that fails, `load` gives None, and callers do the same work in Python: same results,
+slower. A failing compiler is reported once.
 """
 
 import ctypes
@@ -21,10 +22,9 @@ import secrets
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from data_prep.errors import SpanwrightError
 
 _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-std=c++17", "-march=native", "-fPIC", "-shared", "-ffp-contract=off")
@@ -32,10 +32,9 @@ _OWN_HEADER = re.compile(rb'^#include "([\w./-]+)"', re.MULTILINE)
 
 
 def load(source: Path, flags: Sequence[str] = ("-O3",), links: Sequence[str] = ()) -> ctypes.CDLL | None:
-    """The library of the C++ file `source`, built if need be; None without a compiler.
+    """The library of the C++ file `source`, built if need be; None where it cannot be built.
 
-    `flags` come before the source on the compiler's command line, `links` after it. SpanwrightError with the compiler's
-    first error when the source does not compile.
+    `flags` come before the source on the compiler's command line, `links` after it.
     """
     return _load(Path(source).resolve(), tuple(flags), tuple(links))
 
@@ -74,9 +73,13 @@ def _load(source: Path, flags: tuple[str, ...], links: tuple[str, ...]) -> ctype
     if command is None:
         return None
     library = _library_path(source, (*flags, *links))
-    if not library.exists():
-        _build([*command, *_FLAGS, *flags, str(source)], links, library)
-    return ctypes.CDLL(str(library))
+    try:
+        if not library.exists():
+            _build([*command, *_FLAGS, *flags, str(source)], links, library)
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        print(f"{source.name} runs without its kernel, slower: {error}", file=sys.stderr)
+        return None
 
 
 def _build(command: Sequence[str], links: Sequence[str], library: Path) -> None:
@@ -91,7 +94,7 @@ def _build(command: Sequence[str], links: Sequence[str], library: Path) -> None:
                 [*command, "-o", str(unfinished), *links], capture_output=True, text=True, check=False
             )
             if done.returncode != 0:
-                raise SpanwrightError(f"a kernel does not compile: {_first_error(done.stderr)}")
+                raise OSError(f"it does not compile: {_first_error(done.stderr)}")
             os.rename(unfinished, library)
         finally:
             unfinished.unlink(missing_ok=True)
