@@ -49,7 +49,7 @@ def prepare(config: DataConfig, out: Path, progress: Progress | None = None) -> 
         out.mkdir(parents=True, exist_ok=True)
     try:
         with _termination_as_interrupt(), RayWorkers(config.workers or len(os.sched_getaffinity(0))) as workers:
-            return Build(config, out, workers.run_tasks, progress or NoProgress()).run()
+            return Build(config, out, workers.run_tasks, progress or NoProgress(), workers.connect).run()
     except KeyboardInterrupt as error:
         raise StoppedEarlyError(f"{out}: stopped; the same command continues the preparation") from error
 

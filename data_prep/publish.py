@@ -2,21 +2,23 @@
 
 Invariant: while `manifest.json` stands, every file it lists is the one it lists.
 
-1. The manifest of an earlier dataset goes first, then its shards.
+1. The manifest of an earlier dataset goes first, then its shards, card and quarantine.
 2. Shards are linked to `shard-00000`, `shard-00001`, ... (train) and `heldout-00000`, ... in the order of the plan.
-3. The tokenizer is copied, and the manifest written from shards that verify.
+3. The quarantine is put together, the tokenizer copied, and the manifest written from shards that verify.
 """
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data_prep.config import DataConfig
 from data_prep.errors import CorruptionError, InputError
+from data_prep.quarantine import QUARANTINE_NAME, Quarantine
 from data_prep.shards import (
+    Column,
     Dataset,
     Manifest,
     ShardEntry,
@@ -29,10 +31,14 @@ from data_prep.shards.files import named_errors, publish, staged_bytes, sync_fol
 from data_prep.shards.names import MANIFEST_NAME
 from data_prep.sources.inputs import corpus_name
 from data_prep.tokenizer.tokenizer import MODEL_NAME, Tokenizer
+from data_prep.work import WorkFolder, file_digest
+
+StagedShards = Sequence[tuple[Path, dict[str, ShardEntry]]]  # of each task, in order: its folder, its entries by split
 
 TOKENIZER_NAME = "tokenizer"
 SHARD_NAMES = {"train": "shard-{:05d}", "heldout": "heldout-{:05d}"}
-_OWN_FILE = re.compile(r"(shard|heldout)-\d{5,}\.(tar|index)")
+CARD_NAME = "card.html"
+_OWN_FILE = re.compile(r"(shard|heldout)-\d{5,}\.(tar|index)|" + "|".join(map(re.escape, (QUARANTINE_NAME, CARD_NAME))))
 
 
 @dataclass(frozen=True)
@@ -57,31 +63,36 @@ def publish_dataset(
     out: Path,
     config: DataConfig,
     tokenizer: Tokenizer,
-    shards: Sequence[tuple[Path, dict[str, ShardEntry]]],
+    shards: StagedShards,
+    *,
+    columns: Mapping[str, Column],
     report: dict[str, Any],
+    quarantines: Sequence[tuple[Path, int]],
 ) -> Manifest:
-    """Make `out` the dataset of `shards`: for each task, in order, its folder and its entries by split."""
+    """Make `out` the dataset of `shards`. `quarantines`: what the units left out, files with numbers of entries."""
     _remove_dataset(out)
     splits: dict[str, list[ShardEntry]] = {split: [] for split in SHARD_NAMES}
     for folder, entries in shards:
         for split, entry in entries.items():
             name = SHARD_NAMES[split].format(len(splits[split]))
             splits[split].append(link_shard(folder, entry, out, name))
+    _publish_quarantine(out, quarantines)
     target = out / TOKENIZER_NAME
     with named_errors(target, "write"):
         target.mkdir()
     publish([staged_bytes(target / MODEL_NAME, (tokenizer.folder / MODEL_NAME).read_bytes())])
     described = describe_tokenizer(out, TOKENIZER_NAME, tokenizer.digest, tokenizer.vocab_size)
-    manifest = build_manifest(corpus_name(config), described, splits, config.content(), report)
+    manifest = build_manifest(corpus_name(config), described, splits, config.content(), report, columns)
     write_manifest(out, manifest)
     return manifest
 
 
-def published(out: Path, plan: str) -> Manifest | None:
+def published(out: Path, work: WorkFolder, plan: str) -> Manifest | None:
     """The manifest of the dataset in `out` if it is the one of `plan` and no file of it is missing."""
+    record = work.published()
     try:
         dataset = Dataset.open(out)
-        if dataset.manifest.report.get("plan") == plan and dataset.tokenizer_folder:
+        if record == {"plan": plan, "manifest": file_digest(out / MANIFEST_NAME)} and dataset.tokenizer_folder:
             return dataset.manifest
     except (InputError, CorruptionError):
         pass
@@ -103,6 +114,16 @@ def prep_report(out: Path, manifest: Manifest, **more: Any) -> PrepReport:
         notes=manifest.report["notes"],
         **more,
     )
+
+
+def _publish_quarantine(out: Path, parts: Sequence[tuple[Path, int]]) -> None:
+    quarantine = Quarantine(out / QUARANTINE_NAME)
+    try:
+        quarantine.join(parts)
+        if quarantine.file is not None:
+            publish([quarantine.file])
+    finally:
+        quarantine.discard()
 
 
 def _remove_dataset(out: Path) -> None:

@@ -1,6 +1,6 @@
-"""A wave: all tasks of one stage. Those whose result stands are not run again.
+"""A wave: tasks of one kind. Those whose result stands are not run again.
 
-Invariant: a result stands when its record and everything the record speaks of are there, byte for byte.
+Invariant: a result stands when its record and all files the record lists are there, byte for byte.
 """
 
 import os
@@ -11,20 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from data_prep.plan import TrainTask, UnitTask
 from data_prep.progress import Progress
 from data_prep.shards import ShardEntry
-from data_prep.shards.names import index_path, tar_path
-from data_prep.tasks import FUNCTIONS, SAMPLE_NAME
-from data_prep.tokenizer.tokenizer import MODEL_NAME
+from data_prep.tasks import PassTask, Task, perform
 from data_prep.work import WorkFolder, file_digest
 
-Task = UnitTask | TrainTask
 Record = dict[str, Any]
 TaskFunction = Callable[[Any, WorkFolder], Record]
-
-
-_SHOWN_AS = {"train": "train tokenizer"}
 
 
 class RunTasks(Protocol):
@@ -41,28 +34,33 @@ class RunTasks(Protocol):
 
 
 class Waves:
-    """Runs waves and takes their time (`seconds`, by stage)."""
+    """Runs waves, takes their time (`seconds`, by kind) and remembers whose results were used (`used`, ids).
 
-    def __init__(self, work: WorkFolder, run_tasks: RunTasks, progress: Progress) -> None:
+    `start_workers` is called before the first task that has to run; what it takes is nobody's time but its own.
+    """
+
+    def __init__(
+        self, work: WorkFolder, run_tasks: RunTasks, progress: Progress, start_workers: Callable[[], None] | None
+    ) -> None:
         self.seconds: dict[str, float] = {}
+        self.used: set[str] = set()
         self._work, self._run_tasks, self._progress = work, run_tasks, progress
+        self._start_workers = start_workers
 
     def run(self, wave: Sequence[Task]) -> list[Record]:
         """The records of tasks of one kind, in order, after running those that do not stand."""
+        if not wave:
+            return []
         kind = wave[0].kind
         with self.timed(kind):
             found = self._standing(wave)
-            records = {task.id: record for task, record in zip(wave, found, strict=True) if record is not None}
-            missing = [task for task in wave if task.id not in records]
-
-            def on_done(task: Task, record: Record) -> None:
-                records[task.id] = record
-                self._progress.advance(task.size, *_counts(record))
-
-            if missing:
-                self._progress.start(_SHOWN_AS.get(kind, kind), sum(task.size for task in missing))
-                self._run_tasks(FUNCTIONS[kind], missing, self._work, on_done)
-                self._progress.finish()
+        records = {task.id: record for task, record in zip(wave, found, strict=True) if record is not None}
+        missing = [task for task in wave if task.id not in records]
+        if missing:
+            self._start()
+            with self.timed(kind):
+                self._run_missing(missing, records)
+        self.used |= records.keys()
         return [records[task.id] for task in wave]
 
     def stands(self, task: Task) -> bool:
@@ -76,40 +74,56 @@ class Waves:
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
 
+    def _start(self) -> None:
+        if self._start_workers is not None:
+            self._progress.start("start workers", 0)
+            with self.timed("start workers"):
+                self._start_workers()
+            self._progress.finish()
+            self._start_workers = None
+
+    def _run_missing(self, missing: Sequence[Task], records: dict[str, Record]) -> None:
+        def on_done(task: Task, record: Record) -> None:
+            records[task.id] = record
+            self._progress.advance(task.size, *_counts(task, record))
+
+        self._progress.start(_shown(missing[0]), sum(task.size for task in missing))
+        self._run_tasks(perform, missing, self._work, on_done)
+        self._progress.finish()
+
     def _standing(self, wave: Sequence[Task]) -> list[Record | None]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(self._standing_record, wave))
 
     def _standing_record(self, task: Task) -> Record | None:
         record = self._work.record(task.id)
-        return record if record is not None and _files_stand(task.kind, self._work.folder(task.id), record) else None
+        return record if record is not None and _files_stand(self._work.folder(task.id), record) else None
 
 
 def shard_entries(record: Record) -> dict[str, ShardEntry]:
-    """The shards that a tokenize task wrote, by split."""
+    """The shards that a task wrote, by split."""
     return {split: ShardEntry.model_validate(entry) for split, entry in record["shards"].items()}
 
 
-def _files_stand(kind: str, folder: Path, record: Record) -> bool:
-    if kind == "sample":
-        return (folder / SAMPLE_NAME).is_file()
-    if kind == "train":
-        return _has_digest(folder / MODEL_NAME, record["digest"])
-    if kind == "tokenize":
-        return all(
-            _has_digest(tar_path(folder, entry.name), entry.sha256)
-            and _has_digest(index_path(folder, entry.name), entry.index)
-            for entry in shard_entries(record).values()
-        )
-    return True
+def _files_stand(folder: Path, record: Record) -> bool:
+    return all(_has_digest(folder / name, digest) for name, digest in record["files"].items())
 
 
 def _has_digest(path: Path, digest: str) -> bool:
     return path.is_file() and not path.is_symlink() and file_digest(path) == digest
 
 
-def _counts(record: Record) -> tuple[int, int]:
-    """Documents and tokens of a task's result, as far as it has any."""
+def _shown(task: Task) -> str:
+    """What the progress calls a wave."""
+    if isinstance(task, PassTask):
+        stages = [stage.kind for stage in task.stages]
+        return ", ".join(["read", *stages] if task.number == 1 else stages)
+    return {"train": "train tokenizer"}.get(task.kind, task.kind.replace("-", ": "))
+
+
+def _counts(task: Task, record: Record) -> tuple[int, int, int]:
+    """Documents, tokens and errors (documents that could not be read) of a task's result, as far as it has any."""
     shards = record.get("shards", {}).values()
     num_documents = record.get("documents", 0) + sum(shard["documents"] for shard in shards)
-    return num_documents, sum(shard["tokens"] for shard in shards)
+    num_errors = sum(row["count"] for row in record.get("bad", {}).values())
+    return num_documents, sum(shard["tokens"] for shard in shards), num_errors

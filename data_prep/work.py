@@ -1,10 +1,10 @@
 """The work folder: what is already done, kept beside the dataset so that any later run can continue or reuse it.
 
-Invariant: a record is written after everything it speaks of is on the disk, and says how to recognise it (sizes and
-digests). No record, or a damaged one, means "not done"; leftovers without a record are overwritten or removed.
+Invariant: a record is written after everything it speaks of is on the disk, and says how to recognise it (digests).
+No record, or a damaged one, means "not done"; leftovers without a record are overwritten or removed.
 
     .work/lock               held while a preparation runs
-    .work/inputs.json        digests of input files, by path, size and time of change
+    .work/published.json     which plan the dataset was made by
     .work/records/ID.json    the result of a finished task
     .work/ID/                its files
 """
@@ -13,19 +13,19 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
-from collections.abc import Iterator, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from data_prep.errors import InputError
 from data_prep.shards import canonical
-from data_prep.shards.files import named_errors, publish, staged_bytes
-from data_prep.sources.inputs import InputFile
+from data_prep.shards.files import named_errors, publish, staged_bytes, sync_folder
 
 WORK_NAME = ".work"
+
+T = TypeVar("T")
 
 
 class WorkFolder:
@@ -54,16 +54,53 @@ class WorkFolder:
         """Where the files of a task lie."""
         return self.root / task_id
 
+    def new_folder(self, task_id: str) -> Path:
+        """The task's folder, made where it is not there."""
+        folder = self.folder(task_id)
+        with named_errors(folder, "write"):
+            folder.mkdir(exist_ok=True)
+        return folder
+
+    def adopt(self, task_id: str, name: str, write: Callable[[Path], T]) -> tuple[T, dict[str, str]]:
+        """Have `write` fill a new folder and make its files those of the task's folder `name`.
+
+        What `write` returned, and the digests of the files, by their paths in the task's folder. Each file is flushed
+        before it gets its final name; the folder's other files are removed.
+        """
+        target = self.new_folder(task_id) / name
+        staging = target.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        with named_errors(target, "write"):
+            target.mkdir(exist_ok=True)
+            staging.mkdir()
+            try:
+                result = write(staging)
+                digests = {path.name: _flushed_digest(path) for path in sorted(staging.iterdir())}
+                for file in digests:
+                    os.replace(staging / file, target / file)
+                for path in target.iterdir():
+                    if path.name not in digests:
+                        path.unlink()
+                sync_folder(target)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+        sync_folder(target.parent)
+        return result, {f"{name}/{file}": digest for file, digest in digests.items()}
+
     def record(self, task_id: str) -> dict[str, Any] | None:
         """The result of a finished task; None when it is not done."""
-        try:
-            return canonical.decode_sealed(self._record_path(task_id).read_bytes())
-        except (OSError, ValueError):
-            return None
+        return _unsealed(self._record_path(task_id))
 
     def save_record(self, task_id: str, result: dict[str, Any]) -> None:
         """Declare a task done. Everything it made must be on the disk already."""
         publish([staged_bytes(self._record_path(task_id), canonical.encode_sealed(result))])
+
+    def published(self) -> dict[str, Any] | None:
+        """What the preparation that published the dataset said of itself; None when nobody did."""
+        return _unsealed(self.root / "published.json")
+
+    def save_published(self, content: dict[str, Any]) -> None:
+        """Remember which plan the dataset was made by."""
+        publish([staged_bytes(self.root / "published.json", canonical.encode_sealed(content))])
 
     def prune(self, keep: Set[str]) -> None:
         """Remove records and files of all tasks but `keep`, and leftovers of killed ones. No task may be running."""
@@ -74,29 +111,11 @@ class WorkFolder:
             for path in self.root.iterdir():
                 if path.is_dir() and path != self._records and path.name not in keep:
                     shutil.rmtree(path)
-            for path in self.root.rglob(".*.tmp"):
-                path.unlink()
-
-    def digested(self, files: Sequence[InputFile]) -> list[InputFile]:
-        """`files` with their digests; only those that changed since the last time are read (path, size, time)."""
-        known = self._known_digests()
-        keys = [f"{file.path}\n{file.size}\n{file.modified_ns}" for file in files]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            digests = list(
-                pool.map(
-                    lambda pair: known.get(pair[0]) or file_digest(Path(pair[1].path)), zip(keys, files, strict=True)
-                )
-            )
-        if dict(zip(keys, digests, strict=True)) != known:
-            content = {"digests": dict(zip(keys, digests, strict=True))}
-            publish([staged_bytes(self.root / "inputs.json", canonical.encode_sealed(content))])
-        return [replace(file, digest=digest) for file, digest in zip(files, digests, strict=True)]
-
-    def _known_digests(self) -> dict[str, str]:
-        try:
-            return canonical.decode_sealed((self.root / "inputs.json").read_bytes())["digests"]
-        except (OSError, ValueError):
-            return {}
+            for path in [*self.root.rglob(".*.tmp")]:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
 
     def _record_path(self, task_id: str) -> Path:
         return self._records / f"{task_id}.json"
@@ -106,3 +125,16 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with named_errors(path, "read"), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flushed_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unsealed(path: Path) -> dict[str, Any] | None:
+    try:
+        return canonical.decode_sealed(path.read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
+from data_prep.shards.names import is_dataset
 from launch.terminal import console, count_of, show_error
 
 CONFIG_HELP = (
@@ -97,13 +98,34 @@ def evaluate(config: str, overrides: tuple[str, ...]) -> None:
     run_stages(load_config(config, overrides), ("evaluate",))
 
 
-@cli.command(short_help="What encoder, decoder and loss get, in colour", epilog=CONFIG_HELP)
+@cli.command(short_help="What encoder, decoder and loss get, in colour; a dataset's documents", epilog=CONFIG_HELP)
 @config_arguments
 @click.option("--text", help="Show this text (needs the tokenizer of the run).")
 @click.option("--step", type=click.IntRange(min=1), help="Show what was in this step of the run.")
 @click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="How many samples to show.")
-def inspect(config: str, overrides: tuple[str, ...], text: str | None, step: int | None, samples: int) -> None:
-    """Show in colour what encoder, decoder and loss get, for a text or for a step of a run."""
+@click.option("--documents", type=click.IntRange(min=1), default=3, show_default=True, help="Of a dataset: how many.")
+@click.option("--split", default="train", show_default=True, help="Of a dataset: which documents, as heldout.")
+def inspect(
+    config: str,
+    overrides: tuple[str, ...],
+    text: str | None,
+    step: int | None,
+    samples: int,
+    documents: int,
+    split: str,
+) -> None:
+    """Show in colour what encoder, decoder and loss get, for a text or for a step of a run.
+
+    For the folder of a dataset: its documents with their columns.
+    """
+    if is_dataset(config):
+        from launch.documents import inspect_documents
+
+        if overrides or text is not None or step is not None:
+            raise InputError(f"inspect: {config} is a dataset; --text, --step and overrides need the config of a run.")
+        for renderable in inspect_documents(Path(config), split, documents):
+            console.print(renderable)
+        return
     from launch.inspection import inspect_step, inspect_text
     from pipeline.config import load_config
 

@@ -10,7 +10,7 @@ from launch.terminal import console, count, detail
 
 
 class LogProgress(PlainProgress):
-    """A line per stage. What a person should know is told once, in the stage's summary."""
+    """Plain lines. What a person should know is told once, in the stage's summary."""
 
     def __init__(self) -> None:
         super().__init__(detail)
@@ -20,7 +20,7 @@ class LogProgress(PlainProgress):
 
 
 class TerminalProgress(LogProgress):
-    """A bar per stage with documents, MB/s and tokens/s; when a stage ends its line stays."""
+    """A bar per stage with documents, tokens, errors, rates and the time left; when a stage ends its line stays."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,44 +31,54 @@ class TerminalProgress(LogProgress):
         """See data_prep.progress.Progress."""
         super().start(stage, total_bytes)
         self._bars = Progress(
-            TextColumn(f"{'':<9} {{task.description:<16}}"),
-            BarColumn(bar_width=30),
+            TextColumn(f"{'':<9} {{task.description}}"),
+            BarColumn(bar_width=20),
             TaskProgressColumn(),
-            TextColumn("{task.fields[counts]}"),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[told]}"),
             console=console,
             transient=True,
         )
         self._bars.start()
-        self._task = self._bars.add_task(stage, total=total_bytes or None, counts="")
+        self._task = self._bars.add_task(stage, total=total_bytes or None, told="")
 
-    def advance(self, num_bytes: int, num_documents: int, num_tokens: int) -> None:
+    def advance(self, num_bytes: int, num_documents: int, num_tokens: int, num_errors: int) -> None:
         """See data_prep.progress.Progress."""
-        super().advance(num_bytes, num_documents, num_tokens)
-        assert self._bars is not None
-        assert self._task is not None
-        speed = self._bars.tasks[0].finished_speed or self._bars.tasks[0].speed or 0.0
-        counts = f"{count(self._documents)} documents, {count(self._tokens)} tokens, {speed / 1e6:.1f} MB/s"
-        self._bars.update(self._task, advance=num_bytes, counts=counts)
+        super().advance(num_bytes, num_documents, num_tokens, num_errors)
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, advance=num_bytes, told=self._told())
 
     def finish(self) -> None:
         """See data_prep.progress.Progress."""
         self.close()
         super().finish()
 
+    def tell(self) -> None:
+        """Nothing: the bar tells it."""
+
     def close(self) -> None:
         """Take the bar off the terminal."""
+        super().close()
         if self._bars is not None:
             self._bars.stop()
+
+    def _told(self) -> str:
+        counts = self.counts()
+        per_second = 1 / max(counts.seconds, 1e-3)
+        told = [
+            f"{count(counts.documents)} documents ({count(counts.documents * per_second)}/s)",
+            f"{counts.bytes * per_second / 1e6:.1f} MB/s",
+            *([f"{count(counts.tokens * per_second)} tokens/s"] if counts.tokens else []),
+            *([f"{counts.errors:,} errors"] if counts.errors else []),
+            *([f"{left:.0f} s left"] if (left := counts.left()) is not None else []),
+        ]
+        return ", ".join(told)
 
 
 @contextmanager
 def preparation_progress() -> Iterator[LogProgress]:
     """The progress that fits where standard output goes; the terminal is left in order whatever happens."""
-    if not console.is_terminal:
-        yield LogProgress()
-        return
-    progress = TerminalProgress()
+    progress = TerminalProgress() if console.is_terminal else LogProgress()
     try:
         yield progress
     finally:

@@ -1,7 +1,7 @@
 """What happens after tokenizing, when it needs the whole corpus's tokens: `select` (copies) and `weight` (a column).
 
 Every file of this folder is one finish and defines `Config`, `VERSION`, `observer(config, vocab_size)`, `REDUCTIONS`
-(see `data_prep.stages.stage`) and `finish(config, decision, split)`.
+(see `data_prep.stages.stage`) and `finish(config, decision, split)`; and `observing(config)`, as a stage may.
 
 1. Tokenizing shows an observer every training document of its unit, with its tokens; held-out ones are not shown.
 2. The reductions decide.

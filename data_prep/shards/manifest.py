@@ -3,7 +3,7 @@
 Invariant: the manifest vouches for itself (it is sealed), for every index by digest and for the tokenizer's files; an
 index vouches for every byte of its tar. `docs/shard-format.md` describes both files field by field.
 
-1. Models: `Index` of `ChunkEntry` of `Member`; `Manifest` of `ShardEntry`, `TokenizerEntry` and `Column` (`columns.py`).
+1. Models: `Index` of `ChunkEntry` of `Member`; `Manifest` of `ShardEntry`, `TokenizerEntry` and `columns.Column`.
 2. `build_manifest` puts one together; its fingerprint covers content, never paths or config.
 3. `encode_*` and `decode_*` are the files' bytes.
 """

@@ -45,6 +45,11 @@ FileName = Annotated[str, AfterValidator(check_file_name)]
 ColumnName = Annotated[str, AfterValidator(check_column_name)]
 
 
+def is_dataset(folder: Path | str) -> bool:
+    """Whether a dataset lies in `folder`, or did: there is a manifest."""
+    return (Path(folder) / MANIFEST_NAME).exists()
+
+
 def tar_path(folder: Path, name: str) -> Path:
     """Where the tar of the shard `name` lies."""
     return folder / (check_name(name) + TAR_SUFFIX)

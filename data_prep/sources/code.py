@@ -4,34 +4,28 @@ import io
 import tokenize
 from collections.abc import Iterator
 
-from data_prep.config import DataConfig
-from data_prep.sources.document import BadDocument, Document, InputSplit, checked, read_file, undecodable
-
-_PYTHON = (".py", ".pyi")
-EXTENSIONS = (
-    *_PYTHON,
-    *(".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".cu", ".m", ".swift", ".rs", ".go", ".zig", ".d"),
-    *(".java", ".kt", ".scala", ".cs", ".fs", ".js", ".jsx", ".mjs", ".ts", ".tsx", ".dart", ".vue"),
-    *(".rb", ".php", ".pl", ".pm", ".lua", ".r", ".jl", ".sh", ".bash", ".sql", ".tcl", ".ex", ".exs", ".erl"),
-    *(".hs", ".ml", ".mli", ".lisp", ".el", ".clj", ".scm", ".f90", ".f", ".pas", ".ada", ".v", ".vhd", ".asm", ".s"),
-)
+from data_prep.sources.config import SourceConfig
+from data_prep.sources.document import BOM, BadDocument, Document, InputSplit, Place
+from data_prep.sources.kinds import PYTHON
+from data_prep.sources.streams import seekable
 
 
-def read(split: InputSplit, config: DataConfig) -> Iterator[Document | BadDocument]:
+def read(split: InputSplit, config: SourceConfig) -> Iterator[Document | BadDocument]:
     """The one document of a file."""
-    data = read_file(split)
+    place = Place(split.file, 0, config.max_document_bytes)
+    with seekable(split.file) as file:
+        data = file.read(place.limit + 1).removeprefix(BOM)
+    if len(data) > place.limit:
+        yield place.too_long(split.file.size)
+        return
     try:
-        text = data.decode(_encoding(split, data))
-    except UnicodeDecodeError as error:
-        yield undecodable(split, 0, error)
-    except SyntaxError as error:
-        yield BadDocument(split.path, 0, "undecodable", f"no such encoding: {error}")
-    else:
-        yield checked(text, split, 0, split.name)
+        yield place.decoded(data, split.name, encoding=_encoding(split, data))
+    except (SyntaxError, LookupError) as error:
+        yield place.bad("undecodable", f"no such encoding: {error}")
 
 
 def _encoding(split: InputSplit, data: bytes) -> str:
-    if not split.path.endswith(_PYTHON) or b"coding" not in data[:400]:
+    if not split.path.endswith(PYTHON) or b"coding" not in data[:400]:
         return "utf-8"
     try:
         return tokenize.detect_encoding(io.BytesIO(data).readline)[0]

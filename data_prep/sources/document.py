@@ -1,28 +1,48 @@
-"""What a source reads (InputSplit) and what it yields: a Document, or a BadDocument that says what is wrong with it."""
+"""What a source reads (InputFile, InputSplit) and yields: a Document, or a BadDocument that says what is wrong."""
 
-import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, Literal, NamedTuple
 
-from data_prep.config import SourceKind
-from data_prep.errors import InputError
+from data_prep.sources.config import SourceKind
+from data_prep.sources.storage import is_remote
 
 BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class InputSplit:
-    """Bytes start .. stop of a file: the documents that begin there. `name` is the file's name within the corpus."""
+class InputFile:
+    """One file of the corpus, recognised by name, size and `version` (time of change, or the store's ETag).
+
+    Aligned files are one InputFile of the source `parallel`: its `members` are the files, each with its `lang`.
+    """
 
     path: str
     name: str
-    source: SourceKind
+    source: SourceKind | Literal["parallel"]
+    size: int
+    version: str
+    lang: str | None = None
+    members: tuple["InputFile", ...] = ()
+
+
+@dataclass(frozen=True)
+class InputSplit:
+    """Bytes start .. stop of a file: the documents that begin there (parquet: those of the row groups)."""
+
+    file: InputFile
     start: int
     stop: int
-    file_size: int
-    modified_ns: int
+
+    @property
+    def path(self) -> str:
+        """Where the file lies: an absolute path or a URL."""
+        return self.file.path
+
+    @property
+    def name(self) -> str:
+        """The file's name within the corpus."""
+        return self.file.name
 
 
 @dataclass(frozen=True)
@@ -42,62 +62,95 @@ class Document:
 
 @dataclass(frozen=True)
 class BadDocument:
-    """A place where a document should be. `reason` is one word to count by, `detail` is what to show."""
+    """A place where a document should be. `reason` is one word to count by, `detail` is what to show.
+
+    `place` says where in the file it is, for people; without it, `offset` counts the bytes of a text file.
+    """
 
     path: str
     offset: int
     reason: str
     detail: str
+    place: str | None = None
 
     def describe(self) -> str:
-        """`file:line: what is wrong`. Reads the file up to the place to count its lines."""
-        with open(self.path, "rb") as file:
-            line = 1 + sum(block.count(b"\n") for block in _blocks(file, self.offset))
-        return f"{self.path}:{line}: {self.detail}"
+        """`file:line: what is wrong`. Reads a local text file up to the place to count its lines."""
+        if self.place is not None:
+            return f"{self.path}: {self.place}: {self.detail}" if self.place else f"{self.path}: {self.detail}"
+        line = None if is_remote(self.path) else _line_of(self.path, self.offset)
+        return f"{self.path}:{line}: {self.detail}" if line else f"{self.path}: byte {self.offset}: {self.detail}"
 
 
-@contextlib.contextmanager
-def open_split(split: InputSplit) -> Iterator[BinaryIO]:
-    """The split's file, open for reading; InputError if it is gone, unreadable, or changed since the plan was made."""
+class Place(NamedTuple):
+    """Where in a file a document is, and the most bytes it may have."""
+
+    file: InputFile
+    offset: int
+    limit: int
+    label: str | None = None  # see BadDocument.place
+
+    def bad(self, reason: str, detail: str) -> BadDocument:
+        """What is wrong here."""
+        return BadDocument(self.file.path, self.offset, reason, detail, self.label)
+
+    def undecodable(self, error: UnicodeDecodeError) -> BadDocument:
+        """The BadDocument for bytes that are not in the expected encoding."""
+        detail = f"byte 0x{error.object[error.start]:02x} is not valid {error.encoding}"
+        return self._replace(offset=self.offset + error.start).bad("undecodable", detail)
+
+    def decoded(
+        self,
+        data: bytes,
+        id: str,
+        *,
+        encoding: str = "utf-8",
+        lang: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> "Document | BadDocument":
+        """The document of a text's bytes, unless they are not in that encoding, or hold NUL bytes."""
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError as error:
+            return self.undecodable(error)
+        if "\0" in text:
+            return self.bad("binary", f"a NUL byte at character {text.index(chr(0))}: not a text")
+        return self.document(text, id, lang=lang, meta=meta)
+
+    def too_long(self, length: int | None = None) -> BadDocument:
+        """The BadDocument for one of `length` bytes (None: more than the limit)."""
+        has = f"has {length:,} bytes" if length else "is longer than that"
+        return self.bad("too_long", f"the document {has}; at most {self.limit:,} are taken (data.max_document_bytes)")
+
+    def document(
+        self,
+        text: str,
+        id: str,
+        *,
+        lang: str | None = None,
+        pair: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Document | BadDocument:
+        """A Document of `text`, unless it is empty (only white space), too long or not Unicode (lone surrogates)."""
+        if not text or text.isspace():
+            return self.bad("empty", "the document is empty")
+        try:
+            length = len(text) if text.isascii() else len(text.encode())
+        except UnicodeEncodeError as error:
+            code = ord(text[error.start])
+            detail = f"not a Unicode text: lone surrogate U+{code:04X} at character {error.start}"
+            return self.bad("undecodable", detail)
+        if length > self.limit:
+            return self.too_long(length)
+        return Document(id, text, self.file.name, lang, pair, dict(meta or {}))
+
+
+def _line_of(path: str, offset: int) -> int | None:
+    """The line that holds byte `offset`; None when the file cannot be read any more."""
+    line, left = 1, offset
     try:
-        with open(split.path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if (status.st_size, status.st_mtime_ns) != (split.file_size, split.modified_ns):
-                raise InputError(f"{split.path}: changed while the data was being prepared; run the same command again")
-            yield file
-    except (FileNotFoundError, PermissionError) as error:
-        raise InputError(f"{split.path}: cannot be read: {error.strerror}") from error
-
-
-def read_file(split: InputSplit) -> bytes:
-    """The whole file of a split, without a byte order mark."""
-    with open_split(split) as file:
-        return file.read().removeprefix(BOM)
-
-
-def checked(
-    text: str, split: InputSplit, offset: int, id: str, meta: dict[str, Any] | None = None
-) -> Document | BadDocument:
-    """A Document of `text`, unless it is empty (only white space) or not Unicode (lone surrogates)."""
-    if not text.strip():
-        return BadDocument(split.path, offset, "empty", "the document is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        detail = f"not a Unicode text: lone surrogate U+{ord(text[error.start]):04X} at character {error.start}"
-        return BadDocument(split.path, offset, "undecodable", detail)
-    return Document(id, text, split.name, meta=meta or {})
-
-
-def undecodable(split: InputSplit, offset: int, error: UnicodeDecodeError) -> BadDocument:
-    """The BadDocument for bytes that are not in the expected encoding."""
-    where = offset + error.start
-    return BadDocument(
-        split.path, where, "undecodable", f"byte 0x{error.object[error.start]:02x} is not valid {error.encoding}"
-    )
-
-
-def _blocks(file: BinaryIO, length: int) -> Iterator[bytes]:
-    while length > 0 and (block := file.read(min(length, 1 << 20))):
-        length -= len(block)
-        yield block
+        with open(path, "rb") as file:
+            while left > 0 and (block := file.read(min(left, 1 << 20))):
+                line, left = line + block.count(b"\n"), left - len(block)
+    except OSError:
+        return None
+    return line

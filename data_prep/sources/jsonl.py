@@ -1,66 +1,53 @@
-"""JSON Lines: one object per line, the text in `data.text_field`, the id in `data.id_field`.
+"""JSON Lines, plain or compressed: one object per line, its fields as `data_prep.sources.records` takes them.
 
-A line belongs to the split in which it begins, so one large file is read by many tasks.
+A line belongs to the split in which it begins, so one large file is read by many tasks; a compressed one by one.
 """
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from data_prep.config import DataConfig
-from data_prep.sources.document import BadDocument, Document, InputSplit, checked, open_split, undecodable
+import orjson
+
+from data_prep.sources import records
+from data_prep.sources.config import SourceConfig
+from data_prep.sources.document import BadDocument, Document, InputSplit, Place
 from data_prep.sources.lines import Line, lines_in
+from data_prep.sources.streams import compression, decompressed
 
-EXTENSIONS = (".jsonl", ".ndjson")
 
-
-def read(split: InputSplit, config: DataConfig) -> Iterator[Document | BadDocument]:
+def read(split: InputSplit, config: SourceConfig) -> Iterator[Document | BadDocument]:
     """The documents of the lines that begin in `split`; blank lines are none. The id is else `name:byte offset`."""
-    with open_split(split) as file:
-        for line in lines_in(file, split.start, split.stop):
+    packed = compression(split.path) is not None
+    with decompressed(split.file) as file:
+        stop = None if packed else split.stop
+        for number, line in enumerate(lines_in(file, split.start, stop, config.max_document_bytes), 1):
             if not line.blank:
-                yield _document(line, split, config)
+                label = f"line {number}" if packed else None
+                place = Place(split.file, line.offset, config.max_document_bytes, label)
+                yield from _documents(line, place, config)
 
 
-def _document(line: Line, split: InputSplit, config: DataConfig) -> Document | BadDocument:
+def _documents(line: Line, place: Place, config: SourceConfig) -> Iterator[Document | BadDocument]:
+    if line.too_long:
+        yield place.too_long(line.length)
+        return
     try:
-        record = json.loads(line.data.decode("utf-8"))
+        record = _parsed(line.data)
     except UnicodeDecodeError as error:
-        return undecodable(split, line.offset, error)
+        yield place.undecodable(error)
     except (ValueError, RecursionError) as error:
-        return BadDocument(split.path, line.offset, "bad_json", f"not JSON: {_first_line(error)}")
+        yield place.bad("bad_json", f"not JSON: {_first_line(error)}")
+    else:
+        yield from records.documents(record, place, f"{place.file.name}:{line.offset}", config)
+
+
+def _parsed(data: bytes) -> Any:
+    """orjson, and what it does not take (NaN, lone surrogates, nesting, errors) as `json` sees it."""
     try:
-        text = _field(record, config.text_field, "data.text_field", (str,))
-        id = f"{split.name}:{line.offset}"
-        if config.id_field is not None:
-            id = str(_field(record, config.id_field, "data.id_field", (str, int)))
-    except LookupError as error:
-        return BadDocument(split.path, line.offset, "missing_field", str(error.args[0]))
-    except TypeError as error:
-        return BadDocument(split.path, line.offset, "wrong_type", str(error))
-    return checked(text, split, line.offset, id)
-
-
-_JSON_TYPES = {
-    dict: "an object",
-    list: "a list",
-    str: "a string",
-    int: "a number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-}
-
-
-def _field(record: Any, name: str, setting: str, types: tuple[type, ...]) -> Any:
-    if not isinstance(record, dict):
-        raise TypeError(f"{_JSON_TYPES[type(record)]}, expected an object with a field {name!r}")
-    if name not in record:
-        raise LookupError(f"no field {name!r} (it has: {', '.join(list(record)[:8]) or 'none'}); set {setting}")
-    if not isinstance(record[name], types) or isinstance(record[name], bool):
-        expected = " or ".join("a string" if kind is str else "a number" for kind in types)
-        raise TypeError(f"field {name!r} is {_JSON_TYPES[type(record[name])]}, expected {expected}; set {setting}")
-    return record[name]
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data.decode("utf-8"))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Lines of a byte range, so that one large file is read by many tasks.
 
 Invariant: whatever the ranges a file is cut into, each of its lines (and paragraphs) belongs to exactly one: the range
-in which its first byte lies.
+in which its first byte lies. A line longer than `limit` is passed over in blocks and never held in memory.
 """
 
 from collections.abc import Iterator
@@ -16,54 +16,85 @@ class Line(NamedTuple):
     """One line with its end (`\\n`, or none at the end of the file)."""
 
     offset: int
-    data: bytes
+    data: bytes  # empty when the line is too long
     after_blank: bool  # the line before is blank, or there is none
+    length: int  # in bytes
 
     @property
     def blank(self) -> bool:
         """Nothing but white space."""
-        return not self.data.strip()
+        return self.data.isspace()
+
+    @property
+    def too_long(self) -> bool:
+        """Longer than the limit: its bytes are not there."""
+        return not self.data
 
 
-def lines_in(file: BinaryIO, start: int, stop: int) -> Iterator[Line]:
-    """The lines that begin at start .. stop."""
-    for line in _lines_from(file, start):
-        if line.offset >= stop:
+class Paragraph(NamedTuple):
+    """A run of lines between blank ones."""
+
+    offset: int
+    data: bytes  # empty when it is too long
+    length: int  # in bytes
+
+
+def lines_in(file: BinaryIO, start: int, stop: int | None, limit: int) -> Iterator[Line]:
+    """The lines that begin at start .. stop (None: the end). `file` is read onwards only when `start` is 0."""
+    for line in _lines_from(file, start, limit):
+        if stop is not None and line.offset >= stop:
             return
         yield line
 
 
-def paragraphs_in(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
-    """Offset and bytes of the paragraphs (runs of lines between blank ones) that begin at start .. stop."""
-    begin, parts = 0, list[bytes]()
-    for line in _lines_from(file, start):
+def paragraphs_in(file: BinaryIO, start: int, stop: int | None, limit: int) -> Iterator[Paragraph]:
+    """The paragraphs that begin at start .. stop."""
+    begin, length, parts = 0, 0, list[bytes]()
+    for line in _lines_from(file, start, limit):
+        past = stop is not None and line.offset >= stop
         if line.blank:
-            if parts:
-                yield begin, b"".join(parts)
-                parts = []
-            if line.offset >= stop:
+            if length:
+                yield Paragraph(begin, b"".join(parts), length)
+                length, parts = 0, []
+            if past:
                 return
-        elif parts:
+        elif length or (line.after_blank and not past):
+            begin = begin if length else line.offset
+            length += line.length
             parts.append(line.data)
-        elif line.offset >= stop:
+            if length > limit:
+                parts.clear()
+        elif past:
             return
-        elif line.after_blank:
-            begin, parts = line.offset, [line.data]
-    if parts:
-        yield begin, b"".join(parts)
+    if length:
+        yield Paragraph(begin, b"".join(parts), length)
 
 
-def _lines_from(file: BinaryIO, start: int) -> Iterator[Line]:
+def _lines_from(file: BinaryIO, start: int, limit: int) -> Iterator[Line]:
     """The lines that begin at or after `start`. The line before is read too, to see whether it is blank."""
-    offset = _line_start(file, start - 1) if start else 0
-    after_blank = True
-    file.seek(offset)
-    while raw := file.readline():
-        line = Line(offset, raw.removeprefix(BOM) if offset == 0 else raw, after_blank)
-        if offset >= start:
-            yield line
-        offset += len(raw)
-        after_blank = line.blank
+    offset, after_blank = 0, True
+    if start:
+        offset = _line_start(file, start - 1)
+        file.seek(offset)
+    while raw := file.readline(limit + 1):
+        length = len(raw)
+        if length > limit:
+            length += _skip_line(file, raw)
+            raw = b""
+        line = Line(offset, raw.removeprefix(BOM) if offset == 0 else raw, after_blank, length)
+        if line.data or line.length > limit:
+            if offset >= start:
+                yield line
+            after_blank = line.blank
+        offset += length
+
+
+def _skip_line(file: BinaryIO, end: bytes) -> int:
+    """Read on to the end of the line of which `end` was read last; the number of bytes passed over."""
+    passed = 0
+    while not end.endswith(b"\n") and (end := file.readline(_BLOCK)):
+        passed += len(end)
+    return passed
 
 
 def _line_start(file: BinaryIO, place: int) -> int:

@@ -1,40 +1,28 @@
-"""Plain text in UTF-8. A document is a file, a line, or a paragraph (`data.document`)."""
+"""Plain text in UTF-8, also compressed. A document is a file, a line, or a paragraph (`data.document`)."""
 
 from collections.abc import Iterator
 
-from data_prep.config import DataConfig
-from data_prep.sources.document import (
-    BadDocument,
-    Document,
-    InputSplit,
-    checked,
-    open_split,
-    read_file,
-    undecodable,
-)
+from data_prep.sources.config import SourceConfig
+from data_prep.sources.document import BOM, BadDocument, Document, InputSplit, Place
 from data_prep.sources.lines import lines_in, paragraphs_in
+from data_prep.sources.streams import compression, decompressed
 
-EXTENSIONS = (".txt", ".text", ".md", ".markdown", ".rst")
+_LINE_END = 2  # bytes, which do not count
 
 
-def read(split: InputSplit, config: DataConfig) -> Iterator[Document | BadDocument]:
+def read(split: InputSplit, config: SourceConfig) -> Iterator[Document | BadDocument]:
     """The documents that begin in `split`; blank lines separate and are none. A byte order mark is dropped."""
-    if config.document == "file":
-        yield _document(read_file(split), split, 0, split.name)
-        return
-    with open_split(split) as file:
-        pieces: Iterator[tuple[int, bytes]]
-        if config.document == "line":
-            lines = lines_in(file, split.start, split.stop)
-            pieces = ((line.offset, line.data) for line in lines if not line.blank)
-        else:
-            pieces = paragraphs_in(file, split.start, split.stop)
-        for offset, data in pieces:
-            yield _document(data.rstrip(b"\r\n"), split, offset, f"{split.name}:{offset}")
-
-
-def _document(data: bytes, split: InputSplit, offset: int, id: str) -> Document | BadDocument:
-    try:
-        return checked(data.decode("utf-8"), split, offset, id)
-    except UnicodeDecodeError as error:
-        return undecodable(split, offset, error)
+    limit, packed = config.max_document_bytes, compression(split.path) is not None
+    with decompressed(split.file) as file:
+        if config.document == "file":
+            data = file.read(limit + len(BOM) + 1).removeprefix(BOM)
+            place = Place(split.file, 0, limit, "" if packed else None)
+            yield place.too_long() if len(data) > limit else place.decoded(data, split.name)
+            return
+        find = lines_in if config.document == "line" else paragraphs_in
+        for piece in find(file, split.start, None if packed else split.stop, limit + _LINE_END):
+            place = Place(split.file, piece.offset, limit, f"byte {piece.offset:,} decompressed" if packed else None)
+            if not piece.data:
+                yield place.too_long(piece.length)
+            elif not piece.data.isspace():
+                yield place.decoded(piece.data.rstrip(b"\r\n"), f"{split.name}:{piece.offset}")

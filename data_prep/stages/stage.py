@@ -7,7 +7,9 @@ Every file of this folder is one stage and defines
 - `step(config)`, where each document can be judged by itself, or
 - `observer(config)`, `REDUCTIONS` and `step(config, decision)`, where the whole corpus has to be seen first.
 
-A stage that reads files of its own (evaluation texts) names them in `inputs(config)`.
+A stage that reads files of its own (evaluation texts) names them in `inputs(config)`. One whose observer depends on
+a part of its config says which in `observing(config)`, plain JSON: when only the rest changes, the corpus is not read
+again.
 
 Invariant: what a stage does depends on its config, the documents in their order, and the content of its inputs; never
 on how the corpus was cut into units, the number of workers or of parts, or the order in which tasks ran.

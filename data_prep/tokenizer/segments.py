@@ -6,7 +6,7 @@ Rule, applied from the left until the text ends. A segment has at least `SEGMENT
 1. at the first place, at most `SEGMENT_CHARS` further, where the text ends or a space follows something that is not a
    space: no piece of a model trained here crosses such a place, so cutting there changes no id; or, without one,
 2. at the first place, however far, where white space (Unicode) follows something that is not white space.
-So a segment never splits a word. A single word is one segment, however long.
+So a segment never splits a word. A single word is one segment, however long. `encoder_text.h` is this rule on UTF-8.
 """
 
 import re

@@ -15,10 +15,13 @@ from data_prep.build import Build
 from data_prep.config import DataConfig
 from data_prep.driver import execute
 from data_prep.errors import SpanwrightError
+from data_prep.finish import FINISHES
 from data_prep.progress import NoProgress
 from data_prep.publish import PrepReport
+from data_prep.stages import STAGES
 from data_prep.work import WorkFolder
 
+TINY_STAGES = Path(__file__).parent / "tiny_stages"
 PACKAGES = ("json", "email", "logging")
 SMALL: dict[str, Any] = {
     "heldout_fraction": 0.1,
@@ -116,3 +119,13 @@ def _as_nobody() -> Iterator[None]:
 def as_nobody() -> Callable[..., Any]:
     """`with as_nobody():` runs without the privileges of root, to whom every file is open."""
     return _as_nobody
+
+
+@pytest.fixture
+def tiny_stages(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The stages and the finish of the folder `tiny_stages`, to be named in configs: their folder."""
+    monkeypatch.syspath_prepend(str(TINY_STAGES))
+    for kind in ("short", "suffix", "once", "lossy"):
+        monkeypatch.setitem(STAGES, kind, f"tiny_{kind}")
+    monkeypatch.setitem(FINISHES, "select", "tiny_select")
+    return TINY_STAGES

@@ -81,8 +81,8 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"name": "other"}, set()),
     ({"shards": {"window_sizes": [64]}}, {"tokenize"}),
     ({"heldout_fraction": 0.3}, {"tokenize"}),
-    ({"tokenizer": {"vocab_size": 700, "sample_bytes": 65536}}, {"sample", "train", "tokenize"}),
-    ({"bad_documents": "error", "exclude": ["__init__.py"]}, {"scan", "sample", "train", "tokenize"}),
+    ({"tokenizer": {"vocab_size": 700, "sample_bytes": 65536}}, {"train", "tokenize"}),
+    ({"bad_documents": "error", "exclude": ["__init__.py"]}, {"read", "sample", "train", "tokenize"}),
 ]
 
 
@@ -105,7 +105,7 @@ def test_a_changed_config_rebuilds_only_what_it_must(
     assert dataset_files(tmp_path / "out") == dataset_files(tmp_path / "fresh")
 
 
-def test_an_added_file_is_the_only_one_scanned(
+def test_an_added_file_is_the_only_one_read(
     make_inline: Any, small_config: MakeConfig, dataset_files: Files, tmp_path: Path
 ) -> None:
     texts = tmp_path / "texts"
@@ -120,7 +120,7 @@ def test_an_added_file_is_the_only_one_scanned(
     (texts / "9.txt").write_text("new text " * 4000)
     changed = make_inline()
     changed.build(config, tmp_path / "out")
-    assert changed.ran == ["scan", "tokenize"]
+    assert changed.ran == ["read", "tokenize"]
     make_inline().build(config, tmp_path / "fresh")
     assert dataset_files(tmp_path / "out") == dataset_files(tmp_path / "fresh")
 
@@ -269,10 +269,10 @@ def test_a_full_disk_is_one_message_and_the_next_run_continues(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
-    assert {"scan", "sample", "train"} <= set(inline.ran)
-    assert inline.ran.count("tokenize") < inline.ran.count("scan")
+    assert {"read", "sample", "train"} <= set(inline.ran)
+    assert inline.ran.count("tokenize") < inline.ran.count("read")
     again, fresh = make_inline(), make_inline()
     again.build(small_config(corpus), tmp_path / "out")
-    assert again.ran == ["tokenize"] * (inline.ran.count("scan") - inline.ran.count("tokenize"))
+    assert again.ran == ["tokenize"] * (inline.ran.count("read") - inline.ran.count("tokenize"))
     fresh.build(small_config(corpus), tmp_path / "fresh")
     assert dataset_files(tmp_path / "out") == dataset_files(tmp_path / "fresh")

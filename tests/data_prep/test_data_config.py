@@ -65,3 +65,35 @@ def test_text_is_not_taken_for_a_number(bad: dict) -> None:
 def test_numbers_stay_numbers_and_text_stays_text() -> None:
     config = DataConfig.model_validate({"max_documents": 100, "heldout_fraction": 0, "name": "5", "paths": ["7"]})
     assert (config.max_documents, config.heldout_fraction, config.name, config.paths) == (100, 0.0, "5", ("7",))
+
+
+def test_a_bare_word_is_a_stage_with_its_defaults() -> None:
+    config = DataConfig.model_validate({"stages": ["clean", {"kind": "dedup"}]})
+    assert config.stages == DataConfig.model_validate({"stages": [{"kind": "clean"}, "dedup"]}).stages
+    assert [stage.kind for stage in config.stages] == ["clean", "dedup"]
+    assert DataConfig.model_validate({"stages": "clean"}).stages == config.stages[:1]
+    assert DataConfig.model_validate_json(config.model_dump_json()) == config
+    assert [stage["kind"] for stage in config.content()["stages"]] == ["clean", "dedup"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "where", "message"),
+    [
+        (["clean", "dedupe"], ("stages", 1), "no stage of kind 'dedupe'; did you mean 'dedup'?"),
+        ([{"kind": "zzz"}], ("stages", 0), r"no stage of kind 'zzz' \(there are clean, "),
+        ([{"keep": ["de"]}], ("stages", 0), "no stage of kind None"),
+        ([{"kind": "dedup", "nearr": True}], ("stages", 0, "nearr"), "not permitted"),
+        ([{"kind": "select", "budget_tokens": 5}, "clean"], ("stages",), "select must be the last entry"),
+    ],
+)
+def test_a_wrong_stage_is_named_with_its_place(stages: list, where: tuple, message: str) -> None:
+    with pytest.raises(ValidationError, match=message) as raised:
+        DataConfig.model_validate({"stages": stages})
+    assert raised.value.errors()[0]["loc"] == where
+
+
+def test_no_stage_and_no_column_is_the_default() -> None:
+    config = DataConfig()
+    assert config.stages == ()
+    assert not any(config.columns.model_dump().values())
+    assert config.max_errors is None

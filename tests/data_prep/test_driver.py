@@ -74,25 +74,27 @@ def test_one_and_two_workers_write_the_same_bytes(
 
 
 def test_killed_workers_change_no_byte(
-    cluster: RayWorkers, reference: Path, corpus: Path, small_config: MakeConfig, dataset_files: Files, tmp_path: Path
+    cluster: RayWorkers, make_inline: Any, corpus: Path, small_config: MakeConfig, dataset_files: Files, tmp_path: Path
 ) -> None:
+    config = small_config(corpus, stages=["clean", "dedup"], columns={"words": "whitespace", "weight": "idf"})
+    make_inline().build(config, tmp_path / "reference")
     out, killed, stop = tmp_path / "out", list[int](), threading.Event()
     killer = threading.Thread(target=kill_workers, args=(lambda: writers(out), killed, stop, 2))
     killer.start()
     try:
-        prepare(small_config(corpus), out)
+        prepare(config, out)
     finally:
         stop.set()
         killer.join()
     assert len(killed) == 2
-    assert dataset_files(out) == dataset_files(reference)
+    assert dataset_files(out) == dataset_files(tmp_path / "reference")
     assert not list((out / ".work").rglob(".*.tmp"))
 
 
 class Poison:
     """A task that always kills its worker, and counts its deaths."""
 
-    id, label, kind, size = "poison-1", "poison a.txt bytes 0-7", "scan", 0
+    id, label, kind, size = "poison-1", "poison a.txt bytes 0-7", "read", 0
 
 
 def die(task: Any, work: WorkFolder) -> dict[str, Any]:

@@ -1,24 +1,31 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.config import DataConfig, ShardsConfig
+from data_prep.config import DataConfig, ShardsConfig, TokenizerConfig
 from data_prep.plan import (
     HASH_RANGE,
-    UnitTask,
+    PART_BYTES,
+    Stage,
     auto_split_bytes,
     document_limits,
     heldout_limit,
+    num_parts,
     plan_digest,
+    plan_finishes,
+    plan_passes,
+    plan_stages,
     plan_units,
 )
-from data_prep.sources.inputs import InputFile
+from data_prep.sources.document import InputFile
+from data_prep.tasks.passes import Decided, DocumentsFile, PassTask
 
 
 def file(name: str, size: int, source: Any = "text", path: str = "/corpus", digest: str = "d") -> InputFile:
-    return InputFile(f"{path}/{name}", name, source, size, 0, digest + name)
+    return InputFile(f"{path}/{name}", name, source, size, digest + name)
 
 
 def shape(units: list) -> list[list[tuple[str, int, int]]]:
@@ -63,32 +70,81 @@ def test_the_split_size_follows_the_corpus_within_bounds() -> None:
     assert auto_split_bytes(2**50) == 2**28
 
 
-def task(config: DataConfig, path: str = "/corpus", **more: Any) -> UnitTask:
+def task(config: DataConfig, path: str = "/corpus", **more: Any) -> PassTask:
     [unit] = plan_units([file("a", 10, path=path, **more)], config)
-    return UnitTask("scan", unit, config, None)
+    return PassTask(1, unit, 0, config, (), None)
 
 
 def test_a_task_is_named_after_its_content_not_its_place() -> None:
     first = task(DataConfig())
-    assert task(DataConfig(workers=9, dir="/x", name="other"), path="/elsewhere").id == first.id
+    same = DataConfig(workers=9, dir="/x", name="other", max_errors=5, heldout_fraction=0.5)
+    assert task(same, path="/elsewhere").id == first.id
     assert task(DataConfig(), digest="e").id != first.id
     assert task(DataConfig(text_field="body")).id != first.id
-    assert UnitTask("scan", first.unit, first.config, 5).id != first.id
-    assert UnitTask("tokenize", first.unit, first.config, None, (("rate", 1),)).id != first.id
+    assert replace(first, limit=5).id != first.id
+    assert replace(first, unit=7).id == first.id
+    shorter, short = (Stage("clean", TokenizerConfig(vocab_size=size), 1, 1) for size in (600, 700))
+    ids = {replace(first, stages=(short,)).id, replace(first, stages=(shorter,)).id, replace(first, observe=short).id}
+    assert len({first.id, *ids}) == 4
+
+
+def test_a_later_pass_is_named_after_the_documents_it_gets_and_the_decision() -> None:
+    documents = DocumentsFile("read-1", "digest", 10, "a")
+    first = PassTask(2, documents, 3, DataConfig(), (), None, Decided(("join-1/result",), "decided"))
+    assert replace(first, source=DocumentsFile("read-2", "digest", 10, "b")).id == first.id
+    assert replace(first, decided=Decided(("join-2/result",), "decided")).id == first.id
+    others = [
+        replace(first, source=DocumentsFile("read-1", "other", 10, "a")),
+        replace(first, decided=Decided(("join-1/result",), "other")),
+        replace(first, unit=4),
+    ]
+    assert len({task.id for task in (first, *others)}) == 4
 
 
 def test_the_plan_changes_with_everything_that_changes_the_dataset() -> None:
     files = [file("a", 10)]
-    first = plan_digest(DataConfig(), files, None)
-    assert plan_digest(DataConfig(workers=7, dir="/x"), files, None) == first
+    stage = Stage("clean", TokenizerConfig(), 1, 1)
+    first = plan_digest(DataConfig(), files, [stage], None)
+    assert plan_digest(DataConfig(workers=7, dir="/x"), files, [stage], None) == first
     changed = [
-        plan_digest(DataConfig(heldout_fraction=0.1), files, None),
-        plan_digest(DataConfig(shards=ShardsConfig(window_sizes=(64,))), files, None),
-        plan_digest(DataConfig(), [file("a", 10, digest="e")], None),
-        plan_digest(DataConfig(), [file("b", 10)], None),
-        plan_digest(DataConfig(), files, "own"),
+        plan_digest(DataConfig(heldout_fraction=0.1), files, [stage], None),
+        plan_digest(DataConfig(shards=ShardsConfig(window_sizes=(64,))), files, [stage], None),
+        plan_digest(DataConfig(), [file("a", 10, digest="e")], [stage], None),
+        plan_digest(DataConfig(), [file("b", 10)], [stage], None),
+        plan_digest(DataConfig(), files, [replace(stage, version=2)], None),
+        plan_digest(DataConfig(), files, [replace(stage, inputs=("evaluation",))], None),
+        plan_digest(DataConfig(), files, [stage], "own"),
     ]
-    assert len({first, *changed}) == 6
+    assert len({first, *changed}) == 8
+
+
+@pytest.mark.usefixtures("tiny_stages")
+def test_stages_are_cut_into_passes_where_one_sees_the_whole_corpus() -> None:
+    def passes(*kinds: str) -> list[tuple[list[str], str | None]]:
+        config = DataConfig.model_validate({"stages": list(kinds)})
+        planned = plan_passes(plan_stages(config, [() for _ in kinds]))
+        assert [each.number for each in planned] == list(range(1, len(planned) + 1))
+        return [([stage.kind for stage in each.stages], each.observe and each.observe.kind) for each in planned]
+
+    assert passes() == [([], None)]
+    assert passes("short", "lossy") == [(["short", "lossy"], None)]
+    assert passes("once") == [([], "once"), (["once"], None)]
+    assert passes("short", "once", "short", "once", "lossy") == [
+        (["short"], "once"),
+        (["once", "short"], "once"),
+        (["once", "lossy"], None),
+    ]
+
+
+@pytest.mark.usefixtures("tiny_stages")
+def test_weights_are_computed_before_documents_are_copied() -> None:
+    config = DataConfig.model_validate({"stages": ["short", "select"], "columns": {"weight": "idf"}})
+    assert [(stage.kind, stage.place) for stage in plan_finishes(config)] == [("weight", 2), ("select", 3)]
+    assert plan_finishes(DataConfig()) == []
+
+
+def test_large_observations_are_reduced_in_more_parts() -> None:
+    assert [num_parts(size) for size in (0, 1, PART_BYTES, PART_BYTES + 1, 2**60)] == [1, 1, 1, 2, 1024]
 
 
 @given(fraction=st.floats(0, 0.5), hashes=st.lists(st.integers(0, HASH_RANGE - 1), min_size=2, unique=True))

@@ -28,31 +28,66 @@ def test_a_whole_dataset_is_read_and_audited_without_a_problem(dataset, touch_al
     assert (report.problems, report.ok, report.num_shards) == ([], True, 4)
     assert report.num_bytes == sum(path.stat().st_size for path in dataset.glob("*.tar"))
     chunks = touch_all(dataset)
-    assert sum(len(ids) for _, _, ids in chunks) == 240
+    assert sum(len(ids) for ids, _ in chunks) == 240
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_every_bit_flip_is_refused_by_name(dataset, touch_all, name):
-    path, rng = dataset / name, random.Random(name)
+def assert_flips_refused(folder: Path, name: str, count: int, touch_all: Callable[[Path], list]) -> None:
+    """`count` random single bits of a file, one after another; then the whole file again."""
+    path, rng = folder / name, random.Random(name)
     whole = path.read_bytes()
-    for _ in range(100):
+    for _ in range(count):
         flipped = bytearray(whole)
         flipped[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
         path.write_bytes(flipped)
         assert path.read_bytes() != whole
-        assert_refused(dataset, path, touch_all)
+        assert_refused(folder, path, touch_all)
     path.write_bytes(whole)
-    assert touch_all(dataset)
+    assert touch_all(folder)
+
+
+def assert_truncations_refused(folder: Path, name: str, count: int, touch_all: Callable[[Path], list]) -> None:
+    """`count` lengths of a file, none of them its own; the empty file and the one without its last byte are there."""
+    path, rng = folder / name, random.Random(name)
+    whole = path.read_bytes()
+    for length in [0, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(count - 2))]:
+        path.write_bytes(whole[:length])
+        assert path.stat().st_size < len(whole)
+        assert_refused(folder, path, touch_all)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_bit_flip_is_refused_by_name(dataset, touch_all, name):
+    assert_flips_refused(dataset, name, 60, touch_all)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_truncation_is_refused_by_name(dataset, touch_all, name):
-    path, rng = dataset / name, random.Random(name)
+    assert_truncations_refused(dataset, name, 40, touch_all)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FILES)
+def test_2000_bit_flips_are_refused_by_name(dataset, touch_all, name):
+    assert_flips_refused(dataset, name, 2000 // len(FILES), touch_all)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FILES)
+def test_2000_truncations_are_refused_by_name(dataset, touch_all, name):
+    assert_truncations_refused(dataset, name, 2000 // len(FILES), touch_all)
+
+
+@pytest.mark.parametrize("member", ["tokens", "docs", "ids", "lang", "spans", "spans_docs", "words"])
+def test_a_bit_flip_in_any_member_is_refused_by_its_name(dataset, touch_all, member):
+    path = dataset / "shard-00001.tar"
     whole = path.read_bytes()
-    for length in [0, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(58))]:
-        path.write_bytes(whole[:length])
-        assert path.stat().st_size < len(whole)
+    entries = Dataset.open(dataset).split("train")._shard(1).index.chunks[1].members
+    [entry] = [entry for entry in entries if entry.name.split(".")[1] == member]
+    for place in (entry.offset, entry.offset + entry.length // 2, entry.offset + entry.length - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         assert_refused(dataset, path, touch_all)
+        with pytest.raises(CorruptionError, match=f"member {entry.name}: "):
+            touch_all(dataset)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -5,6 +5,8 @@ import json
 import re
 from pathlib import Path
 
+from data_prep.columns import ColumnsConfig, column_types
+
 PAGE = Path(__file__).parents[3] / "docs" / "shard-format.md"
 
 
@@ -41,3 +43,13 @@ def test_the_page_names_every_field_of_the_manifest_and_the_index(dataset):
     records = [manifest, manifest["tokenizer"], manifest["totals"], manifest["splits"]["train"][0], index, chunk]
     fields = {field for record in [*records, chunk["members"][0]] for field in record}
     assert sorted(field for field in fields if f"`{field}`" not in page) == []
+
+
+def test_the_page_names_every_column_that_can_be_made_with_its_type() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    everything = {"words": "unicode", "sents": "rules", "lang": True, "pair": True, "spans": "code", "weight": "pmi"}
+    types = column_types(ColumnsConfig.model_validate(everything))
+    assert len(types) == 7
+    for name, column in types.items():
+        per = "spans" if column.per == "span" else f"per {column.per}"
+        assert f"\n| `{name}` | {per}, `{column.dtype}` |" in page

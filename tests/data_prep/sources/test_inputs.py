@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from data_prep.config import DataConfig
 from data_prep.errors import InputError
+from data_prep.sources import InputSplit, read
+from data_prep.sources.config import SourceConfig
 from data_prep.sources.inputs import corpus_name, find_inputs
 
 
@@ -19,7 +20,7 @@ def make(folder: Path, *names: str) -> Path:
 
 
 def found(**config: object) -> list[tuple[str, str]]:
-    return [(file.name, file.source) for file in find_inputs(DataConfig.model_validate(config))]
+    return [(file.name, file.source) for file in find_inputs(SourceConfig.model_validate(config))]
 
 
 def test_files_of_a_folder_are_sorted_and_told_apart_by_extension(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_files_of_the_same_name_are_told_apart_by_their_folders(tmp_path: Path) 
 
 
 def test_the_standard_library_comes_without_tests_and_installed_packages() -> None:
-    files = find_inputs(DataConfig.model_validate({"paths": "python:stdlib"}))
+    files = find_inputs(SourceConfig.model_validate({"paths": "python:stdlib"}))
     names = [file.name for file in files]
     assert names == sorted(names)
     assert {"json/decoder.py", "os.py"} <= set(names)
@@ -76,10 +77,10 @@ def test_the_standard_library_comes_without_tests_and_installed_packages() -> No
 
 
 def test_a_corpus_is_called_after_its_first_path() -> None:
-    assert corpus_name(DataConfig.model_validate({"paths": "python:stdlib"})) == "stdlib"
-    assert corpus_name(DataConfig.model_validate({"paths": "/x/my texts.jsonl"})) == "my-texts"
-    assert corpus_name(DataConfig.model_validate({"paths": "/x/logs/*.txt"})) == "logs"
-    assert corpus_name(DataConfig.model_validate({"paths": "a.txt", "name": "mine"})) == "mine"
+    assert corpus_name(SourceConfig.model_validate({"paths": "python:stdlib"})) == "stdlib"
+    assert corpus_name(SourceConfig.model_validate({"paths": "/x/my texts.jsonl"})) == "my-texts"
+    assert corpus_name(SourceConfig.model_validate({"paths": "/x/logs/*.txt"})) == "logs"
+    assert corpus_name(SourceConfig.model_validate({"paths": "a.txt", "name": "mine"})) == "mine"
 
 
 MISTAKES: list[tuple[str, Callable[[Path], object], str]] = [
@@ -98,7 +99,7 @@ def test_a_path_that_leads_nowhere_is_one_clear_message(
     case: str, paths: Callable[[Path], object], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
-        find_inputs(DataConfig.model_validate({"paths": paths(tmp_path)}))
+        find_inputs(SourceConfig.model_validate({"paths": paths(tmp_path)}))
 
 
 @pytest.mark.parametrize("target", ["a.txt", "closed/b.txt", "closed", ".", "closed/*.txt"])
@@ -108,7 +109,7 @@ def test_a_path_without_permission_is_one_message_that_names_it(
     make(public_folder, "a.txt", "closed/b.txt")
     (public_folder / "a.txt").chmod(0)
     (public_folder / "closed").chmod(0)
-    config = DataConfig.model_validate({"paths": str(public_folder / target)})
+    config = SourceConfig.model_validate({"paths": str(public_folder / target)})
     try:
         with as_nobody(), pytest.raises(InputError, match=r"^data\.paths: .*(a\.txt|b\.txt|closed)") as raised:
             find_inputs(config)
@@ -126,3 +127,44 @@ def test_a_folder_without_known_files_says_how_to_take_them_all(tmp_path: Path) 
     with pytest.raises(InputError, match=r"looked for \*\.csv \(data\.include\)$"):
         found(paths=str(tmp_path), include="*.csv")
     assert found(paths=str(tmp_path), source="text", include=["*"]) == [("GPL-3", "text"), ("b.log", "text")]
+
+
+def test_a_file_is_recognised_by_its_size_and_time_of_change(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt")
+    config = SourceConfig(paths=(str(tmp_path),))
+    [before] = find_inputs(config)
+    assert (before.size, before.version) == (5, str((tmp_path / "a.txt").stat().st_mtime_ns))
+    assert find_inputs(config) == [before]
+    os.utime(tmp_path / "a.txt", ns=(1, 1))
+    [after] = find_inputs(config)
+    assert (after.version, after.size) == ("1", before.size)
+
+
+def test_what_is_no_regular_file_of_a_folder_is_no_input(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    os.symlink(tmp_path / "gone", tmp_path / "broken.txt")
+    os.symlink(tmp_path, tmp_path / "loop")
+    (tmp_path / "folder.txt").mkdir()
+    assert found(paths=str(tmp_path)) == [("a.txt", "text")]
+
+
+def test_a_large_folder_is_listed_in_the_order_of_its_names(tmp_path: Path) -> None:
+    names = sorted(f"d{number % 37}/f{number}.txt" for number in range(5000))
+    for name in reversed(names):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert [name for name, _ in found(paths=str(tmp_path))] == names
+
+
+@pytest.mark.parametrize("name", ["pipe.txt", "gone.txt"])
+def test_a_file_that_became_something_else_is_refused_without_waiting(name: str, tmp_path: Path) -> None:
+    make(tmp_path, name)
+    config = SourceConfig(paths=(str(tmp_path),))
+    [file] = find_inputs(config)
+    os.unlink(tmp_path / name)
+    if name == "pipe.txt":
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=r"not a regular file|No such file"):
+        list(read(InputSplit(file, 0, file.size), config))

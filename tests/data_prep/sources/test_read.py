@@ -8,23 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.config import DataConfig
 from data_prep.errors import InputError
-from data_prep.sources import BadDocument, Document, InputSplit, read
+from data_prep.sources import BadDocument, Document, InputFile, InputSplit, read
+from data_prep.sources.config import SourceConfig
 
 
 def split_of(path: Path, source: Any, start: int = 0, stop: int | None = None) -> InputSplit:
     status = path.stat()
     end = status.st_size if stop is None else stop
-    return InputSplit(str(path), path.name, source, start, end, status.st_size, status.st_mtime_ns)
+    return InputSplit(InputFile(str(path), path.name, source, status.st_size, str(status.st_mtime_ns)), start, end)
 
 
 def read_all(path: Path, source: Any, **config: Any) -> list[Document | BadDocument]:
-    return list(read(split_of(path, source), DataConfig.model_validate(config)))
+    return list(read(split_of(path, source), SourceConfig.model_validate(config)))
 
 
 def read_in_splits(path: Path, source: Any, bounds: list[int], **config: Any) -> list[Document | BadDocument]:
-    checked = DataConfig.model_validate(config)
+    checked = SourceConfig.model_validate(config)
     edges = [0, *sorted(bounds), path.stat().st_size]
     pairs = itertools.pairwise(edges)
     return [found for start, stop in pairs for found in read(split_of(path, source, start, stop), checked)]
@@ -130,6 +130,33 @@ def test_undecodable_text_names_the_line_of_the_byte(tmp_path: Path) -> None:
     assert bad.describe() == f"{path}:3: byte 0xe9 is not valid utf-8"
 
 
+@pytest.mark.parametrize(("name", "source"), [("a.txt", "text"), ("a.c", "code")])
+def test_a_file_with_nul_bytes_is_no_text(name: str, source: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"ELF\0\0\1")
+    [bad] = read_all(path, source)
+    assert isinstance(bad, BadDocument)
+    assert bad.describe() == f"{path}:1: a NUL byte at character 3: not a text"
+
+
+@pytest.mark.parametrize("document", ["file", "paragraph"])
+def test_a_document_that_is_too_long_is_named(document: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"short\n\n" + b"0123456789\n" * 200 + b"\n\nlast\n")
+    found = read_all(path, "text", document=document, max_document_bytes=1024)
+    assert [item.reason if isinstance(item, BadDocument) else item.text for item in found] == (
+        ["too_long"] if document == "file" else ["short", "too_long", "last"]
+    )
+
+
+def test_fields_may_lie_within_others_and_say_the_language(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"doc": {"body": "x"}, "a.b": "dotted", "lang": "de"}\n')
+    document = one(read_all(path, "jsonl", text_field="doc.body", lang_field="lang"))
+    assert (document.text, document.lang) == ("x", "de")
+    assert one(read_all(path, "jsonl", text_field="a.b")).text == "dotted"
+
+
 def test_python_files_are_read_in_the_encoding_they_declare(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
     path.write_bytes(b"# -*- coding: latin-1 -*-\nx = '\xe9'\n")
@@ -146,7 +173,7 @@ def test_a_file_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     split = split_of(path, "text")
     path.write_text("after it")
     with pytest.raises(InputError, match="changed while the data was being prepared"):
-        list(read(split, DataConfig()))
+        list(read(split, SourceConfig()))
     os.unlink(path)
     with pytest.raises(InputError, match="No such file"):
-        list(read(split, DataConfig()))
+        list(read(split, SourceConfig()))

@@ -1,0 +1,228 @@
+"""Attention with a learned relative bias, forward and forward + backward, bfloat16, beside what others use on CPU.
+
+1. Contenders get the same numbers, in the layout a model's projections give. `ours` takes flat rows and the bias by
+   relative position; `eager` is the computation of transformers' T5 (products, bias, float32 softmax, products, with
+   autograd), `sdpa_bias` torch's attention with the bias as a mask that needs a gradient; both get the dense bias ready
+   made, as T5 computes it once for all layers. `sdpa_nobias` adds no bias. Ragged sequences are padded for them.
+2. In each round every contender runs once, and a 2048^3 matrix product, in CPU seconds. Ratios are medians over rounds.
+3. FLOPs are those of the two products over the pairs that see each other, times 3 with backward, for everyone.
+
+The named goals are those of `encoder_b8_h6_l512`; the other workloads' ratios carry their name.
+"""
+
+import argparse
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.nn import functional
+
+from benchmarks import frame
+from pipeline.kernels.attention import IntervalPattern, RelativeBias, attention, cpu
+
+GOALS = {"fwdbwd_vs_eager": 4.0, "fwdbwd_vs_sdpa_nobias": 2.0, "fwdbwd_share_of_matmul": 0.4}
+MAIN = "encoder_b8_h6_l512"
+MATMUL_SIZE = 2048
+REACH = 128
+HEAD_DIM = 64
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Sequences of one attention call; `kind` is encoder, causal (both self-attention with bias) or cross (without)."""
+
+    kind: str
+    num_heads: int
+    lengths: tuple[int, ...]  # of the queries
+    key_lengths: tuple[int, ...]
+
+    @property
+    def flops(self) -> float:
+        """Of a forward."""
+        pairs = sum(q * k for q, k in zip(self.lengths, self.key_lengths, strict=True))
+        return 4.0 * HEAD_DIM * self.num_heads * pairs * (0.5 if self.kind == "causal" else 1.0)
+
+
+def _even(kind: str, batch: int, num_heads: int, length: int, key_length: int | None = None) -> Workload:
+    return Workload(kind, num_heads, (length,) * batch, (key_length or length,) * batch)
+
+
+RAGGED = (512, 37, 300, 150, 480, 90, 411, 222, 64, 505, 130, 350, 18, 260, 444, 123)
+WORKLOADS = {
+    MAIN: _even("encoder", 8, 6, 512),
+    "encoder_b8_h12_l512": _even("encoder", 8, 12, 512),
+    "encoder_b2_h12_l2048": _even("encoder", 2, 12, 2048),
+    "causal_b8_h6_l512": _even("causal", 8, 6, 512),
+    "cross_b8_h6_l128_l512": _even("cross", 8, 6, 128, 512),
+    "ragged_encoder_b16_h6": Workload("encoder", 6, RAGGED, RAGGED),
+}
+
+PARTS = ("fwd", "fwdbwd")
+Forward = Callable[[], torch.Tensor]
+Work = Callable[[str], object]
+
+
+def measure(given: argparse.Namespace) -> frame.Outcome:
+    """Run the rounds of each workload."""
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    rates: dict[str, dict[str, float]] = {}
+    ratios: dict[str, float] = {}
+    for name, workload in WORKLOADS.items():
+        frame.note(name)
+        seconds = frame.interleaved(_contenders(workload), PARTS, given.rounds)
+        rates[name] = _rates(seconds, workload)
+        suffix = "" if name == MAIN else f"_{name}"
+        ratios |= {f"{ratio}{suffix}": round(value, 3) for ratio, value in _ratios(seconds, workload).items()}
+    figures = {
+        "gflop_per_s": rates,
+        "threads": given.threads,
+        "rounds": given.rounds,
+        "kernel": cpu.best_instructions() if cpu.is_available() else "reference",
+    }
+    return frame.Outcome("attention", figures, ratios, GOALS, libraries=("torch",))
+
+
+def _contenders(workload: Workload) -> dict[str, Callable[[], Work]]:
+    left, right = (torch.randn(MATMUL_SIZE, MATMUL_SIZE).bfloat16() for _ in range(2))
+    calls = {"ours": _ours(workload), **_others(workload)}
+    works: dict[str, Work] = {name: _work(forward, leaves) for name, (forward, leaves) in calls.items()}
+    works["matmul"] = lambda _: torch.mm(left, right)
+    return {name: partial(_warm, work) for name, work in works.items()}
+
+
+def _work(forward: Forward, leaves: list[torch.Tensor]) -> Work:
+    weights = torch.randn_like(forward())
+
+    def run(part: str) -> None:
+        if part == "fwdbwd":
+            torch.autograd.grad(forward(), leaves, weights)
+        else:
+            with torch.no_grad():
+                forward()
+
+    return run
+
+
+def _warm(work: Work) -> Work:
+    for part in PARTS:
+        work(part)
+    return work
+
+
+def _leaf(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    return torch.randn(*shape).to(dtype).requires_grad_()
+
+
+def _ours(workload: Workload) -> tuple[Forward, list[torch.Tensor]]:
+    cu_q, cu_k = (_boundaries(lengths) for lengths in (workload.lengths, workload.key_lengths))
+    num_queries, num_keys = int(cu_q[-1]), int(cu_k[-1])
+    q, k, v = (_leaf(rows, workload.num_heads, HEAD_DIM) for rows in (num_queries, num_keys, num_keys))
+    pattern = (
+        IntervalPattern.causal(cu_q, num_queries)
+        if workload.kind == "causal"
+        else IntervalPattern.full(cu_q, num_queries, cu_k, num_keys)
+    )
+    if workload.kind == "cross":
+        return lambda: attention(q, k, v, cu_q, cu_k, pattern), [q, k, v]
+    values = _leaf(workload.num_heads, 2 * REACH + 1, dtype=torch.float32)
+    return lambda: attention(q, k, v, cu_q, cu_k, pattern, RelativeBias(values)), [q, k, v, values]
+
+
+def _others(workload: Workload) -> dict[str, tuple[Forward, list[torch.Tensor]]]:
+    batch, longest, longest_key = len(workload.lengths), max(workload.lengths), max(workload.key_lengths)
+    q, k, v = (_leaf(batch, rows, workload.num_heads, HEAD_DIM) for rows in (longest, longest_key, longest_key))
+    mask = _mask(workload)
+    bias = _leaf(1, workload.num_heads, longest, longest_key)
+    biases = [] if workload.kind == "cross" else [bias]
+
+    def heads() -> tuple[torch.Tensor, ...]:
+        return tuple(x.transpose(1, 2) for x in (q, k, v))
+
+    def dense_bias() -> torch.Tensor | None:
+        if not biases:
+            return mask
+        return bias if mask is None else bias + mask
+
+    def eager() -> torch.Tensor:
+        query, key, value = heads()
+        scores, added = torch.matmul(query, key.transpose(2, 3)), dense_bias()
+        if added is not None:
+            scores = scores + added
+        weights = functional.softmax(scores.float(), dim=-1).type_as(scores)
+        return torch.matmul(weights, value).transpose(1, 2)
+
+    def sdpa(added: torch.Tensor | None, causal: bool) -> torch.Tensor:
+        query, key, value = heads()
+        out = functional.scaled_dot_product_attention(query, key, value, attn_mask=added, is_causal=causal, scale=1.0)
+        return out.transpose(1, 2)
+
+    def sdpa_bias() -> torch.Tensor:
+        return sdpa(dense_bias(), causal=False)
+
+    def sdpa_nobias() -> torch.Tensor:
+        causal = workload.kind == "causal"
+        return sdpa(None if causal else mask, causal)
+
+    leaves = [q, k, v]
+    dense = {"eager": (eager, [*leaves, *biases]), "sdpa_nobias": (sdpa_nobias, leaves)}
+    return {**dense, "sdpa_bias": (sdpa_bias, [*leaves, *biases])} if biases else dense
+
+
+def _mask(workload: Workload) -> torch.Tensor | None:
+    """What the padded layouts add to hide keys: causality, padding; None where nothing is hidden."""
+    longest, longest_key = max(workload.lengths), max(workload.key_lengths)
+    if workload.kind == "causal":
+        hidden = torch.ones(longest, longest_key, dtype=torch.bool).triu(1)
+        return torch.zeros(1, 1, longest, longest_key).masked_fill(hidden, -math.inf).bfloat16()
+    lengths = torch.tensor(workload.key_lengths)
+    if int(lengths.min()) == longest_key:
+        return None
+    hidden = torch.arange(longest_key) >= lengths[:, None]
+    return torch.zeros(len(lengths), 1, 1, longest_key).masked_fill(hidden[:, None, None], -math.inf).bfloat16()
+
+
+def _boundaries(lengths: tuple[int, ...]) -> torch.Tensor:
+    return torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+
+
+def _flops(part: str, name: str, workload: Workload) -> float:
+    if name == "matmul":
+        return 2.0 * MATMUL_SIZE**3
+    return workload.flops * (3.0 if part == "fwdbwd" else 1.0)
+
+
+def _rates(seconds: dict[str, dict[str, list[float]]], workload: Workload) -> dict[str, float]:
+    """GFLOP/s by part and contender: medians over the rounds."""
+    return {
+        f"{part}_{name}": round(_flops(part, name, workload) / statistics.median(times) / 1e9, 1)
+        for part, contenders in seconds.items()
+        for name, times in contenders.items()
+    }
+
+
+def _ratios(seconds: dict[str, dict[str, list[float]]], workload: Workload) -> dict[str, float]:
+    """Ours against each other, and as a share of the matrix product's rate."""
+    found = {}
+    for part, contenders in seconds.items():
+        ours = contenders.pop("ours")
+        per_flop = _flops(part, "ours", workload) / _flops(part, "matmul", workload)
+        at_full_rate = [taken * per_flop for taken in contenders.pop("matmul")]
+        found |= {f"{part}_vs_{name}": frame.median_ratio(times, ours) for name, times in contenders.items()}
+        found[f"{part}_share_of_matmul"] = frame.median_ratio(at_full_rate, ours)
+    return found
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line, without what every benchmark has."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+if __name__ == "__main__":
+    frame.main(arguments(), measure)

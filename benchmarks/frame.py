@@ -1,0 +1,164 @@
+"""What every benchmark here shares: the machine in words, goals, rounds, and how an outcome is printed and kept.
+
+Invariant: with `--json` standard output is exactly one line, a JSON object with the keys `benchmark`, `hardware`,
+`figures`, `ratios` and `goals`; everything else goes to standard error.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Measurement = Callable[[argparse.Namespace], "Outcome"]
+INSTRUCTION_SETS = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a benchmark found. `goals` names ratios and the least they should be."""
+
+    benchmark: str
+    figures: dict[str, Any]
+    ratios: dict[str, float]
+    goals: dict[str, float]
+    libraries: tuple[str, ...] = ()  # distributions whose versions matter
+
+    def as_json(self) -> dict[str, Any]:
+        """The printed object."""
+        return {
+            "benchmark": self.benchmark,
+            "hardware": hardware(self.libraries),
+            "figures": self.figures,
+            "ratios": self.ratios,
+            "goals": [
+                {"name": name, "goal": goal, "reached": self.ratios[name], "met": self.ratios[name] >= goal}
+                for name, goal in self.goals.items()
+            ],
+        }
+
+
+def main(parser: argparse.ArgumentParser, measure: Measurement, arguments: Sequence[str] | None = None) -> None:
+    """Run one benchmark from its command line: measure, print, keep."""
+    parser.add_argument("--json", action="store_true", help="print one JSON line instead of a table")
+    parser.add_argument("--out", type=Path, help="also write the line into this folder, named by date and benchmark")
+    given = parser.parse_args(arguments)
+    outcome = measure(given).as_json()
+    line = json.dumps(outcome, ensure_ascii=False)
+    if given.out:
+        given.out.mkdir(parents=True, exist_ok=True)
+        date = outcome["hardware"]["date"][:10]
+        (given.out / f"{date}-{outcome['benchmark']}.json").write_text(line + "\n", encoding="utf-8")
+    if given.json:
+        print(line)
+    else:
+        _print_tables(outcome)
+
+
+def note(text: str) -> None:
+    """One line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def interleaved(
+    contenders: Mapping[str, Callable[[], Callable[[str], object]]], parts: Sequence[str], rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """CPU seconds by part, contender and round.
+
+    A contender is called once at the beginning of a round, which does not count, and gives the function that does the
+    work of a part. Each round begins with another contender, so that what disturbs the machine disturbs all.
+    """
+    seconds: dict[str, dict[str, list[float]]] = {part: {name: [] for name in contenders} for part in parts}
+    names = list(contenders)
+    for number in range(rounds):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            work = contenders[name]()
+            for part in parts:
+                begin = time.process_time()
+                work(part)
+                seconds[part][name].append(time.process_time() - begin)
+        note(f"round {number + 1} of {rounds}")
+    return seconds
+
+
+def median_ratio(others: Sequence[float], ours: Sequence[float]) -> float:
+    """How many times faster ours is: the median over the rounds."""
+    return statistics.median(other / own for other, own in zip(others, ours, strict=True))
+
+
+def on_one_core() -> int:
+    """Keep this process on one core, as every figure here is per core; returns its number."""
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    return core
+
+
+def hardware(libraries: Sequence[str] = ()) -> dict[str, Any]:
+    """The machine, the date and the versions a figure depends on."""
+    cpu = _first_of("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
+    flags = (_first_of("/proc/cpuinfo", "flags") or _first_of("/proc/cpuinfo", "Features")).split()
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "instructions": [name for name in INSTRUCTION_SETS if name in flags],
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "load_average": round(os.getloadavg()[0], 2),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python -m", _module_name(), *sys.argv[1:]]),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in libraries},
+        },
+    }
+
+
+def _module_name() -> str:
+    main_module = sys.modules["__main__"]
+    return main_module.__spec__.name if main_module.__spec__ else Path(sys.argv[0]).name
+
+
+def _first_of(path: str, key: str) -> str:
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == key), "")
+
+
+def _print_tables(outcome: dict[str, Any]) -> None:
+    console = Console()
+    hardware_line = ", ".join(f"{name} {value}" for name, value in outcome["hardware"].items() if name != "versions")
+    console.print(f"{outcome['benchmark']}: {hardware_line}", highlight=False)
+    for name, figure in outcome["figures"].items():
+        if isinstance(figure, dict) and figure and all(isinstance(row, dict) for row in figure.values()):
+            console.print(_table_of_rows(name, figure))
+        else:
+            console.print(f"{name}: {figure}", highlight=False)
+    goals = Table("ratio", "reached", "goal", "")
+    wanted = {goal["name"]: goal for goal in outcome["goals"]}
+    for name, ratio in outcome["ratios"].items():
+        goal = wanted.get(name)
+        verdict = "" if goal is None else ("met" if goal["met"] else "NOT met")
+        goals.add_row(name, f"{ratio:.3g}", "" if goal is None else f"{goal['goal']:.3g}", verdict)
+    console.print(goals)
+
+
+def _table_of_rows(title: str, rows: dict[str, dict[str, Any]]) -> Table:
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    table = Table("", *columns, title=title)
+    for name, row in rows.items():
+        cells = [row.get(column, "") for column in columns]
+        table.add_row(name, *[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells])
+    return table

@@ -1,0 +1,108 @@
+"""`card.html`: one file to look at, without network, scripts or fonts of its own.
+
+Invariant: the page's bytes depend on the dataset, its config and the corpus alone. No text of the corpus is ever taken
+for markup: all markup is in `card.html.jinja` and `style.css`, the template escapes whatever it is given, and the page
+forbids itself to load or run anything.
+
+1. What the manifest knows: counts by stage (`flow`), lengths, languages, sources, duplicates, groups (`contents`).
+2. A small sample of the corpus: documents to read (`sample`), and how the tokenizer does on them (`vocabulary`).
+3. One document of the shards with its columns (`annotated`).
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from data_prep.card import annotated, contents, flow, words
+from data_prep.card.sample import Sampled, examples, sample_documents
+from data_prep.card.vocabulary import vocabulary
+from data_prep.card.yaml_text import as_yaml, asked
+from data_prep.config import DataConfig
+from data_prep.quarantine import QUARANTINE_NAME
+from data_prep.shards import Dataset, Manifest
+from data_prep.tokenizer import Tokenizer
+
+EXAMPLES, EXCERPT_CHARS = 6, 700
+
+
+def data_card(
+    folder: Path, manifest: Manifest, config: DataConfig, tokenizer: Tokenizer, documents: Sequence[Path]
+) -> bytes:
+    """The card of the dataset in `folder`, whose shards are there; `manifest` need not be.
+
+    `documents` are the files of documents it was made of, one for each unit.
+    """
+    sample = sample_documents(documents)
+    page = _template().render(
+        **_overview(manifest, config),
+        **_history(manifest.report["summary"]),
+        vocabulary=vocabulary(tokenizer, sample),
+        columns={name: (column, annotated.ABOUT.get(name, "")) for name, column in manifest.columns.items()},
+        annotated=annotated.annotated_document(Dataset(folder, manifest).split("train"), manifest.columns, tokenizer),
+        examples=[_excerpt(document) for document in examples(sample, EXAMPLES)],
+    )
+    return page.encode("utf-8", "backslashreplace")
+
+
+def _overview(manifest: Manifest, config: DataConfig) -> dict[str, Any]:
+    """What is in the dataset."""
+    report = manifest.report
+    splits = [
+        (name, sum(e.documents for e in entries), sum(e.tokens for e in entries), len(entries), _size(entries))
+        for name, entries in manifest.splits.items()
+    ]
+    return {
+        "manifest": manifest,
+        "splits": splits,
+        "text_bytes": report["text_bytes"],
+        "notes": report["notes"],
+        "tokenizer_kind": "your own model" if config.tokenizer.path else config.tokenizer.kind,
+        "asked": as_yaml({"data": asked(config)}),
+        "resolved": as_yaml({"data": manifest.config}),
+        "quarantine_name": QUARANTINE_NAME,
+    }
+
+
+def _history(summary: dict[str, Any]) -> dict[str, Any]:
+    """What happened to the corpus on its way."""
+    return {
+        "bars": flow.bars(summary),
+        "bar_width": flow.BAR_WIDTH,
+        "row_height": flow.ROW_HEIGHT,
+        "bar_height": flow.BAR_HEIGHT,
+        "stages": flow.stage_rows(summary),
+        "quarantined": summary["quarantined"],
+        "common_lines": contents.common_lines(summary),
+        "duplicates": contents.duplicates(summary),
+        "lengths": contents.length_bars(summary),
+        "languages": contents.language_rows(summary),
+        "sources": contents.source_rows(summary),
+        "groups": contents.select_rows(summary),
+    }
+
+
+def _size(entries: Sequence[Any]) -> str:
+    return words.size(sum(entry.size for entry in entries))
+
+
+def _excerpt(document: Sampled) -> tuple[Sampled, str, int]:
+    """A document, the beginning of its text, and how many characters are left out."""
+    text = document.text[:EXCERPT_CHARS]
+    return document, text, document.characters - len(text)
+
+
+@functools.cache
+def _template() -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=words.shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": words.count, "counted": words.counted, "short": words.short, "size": words.size}
+    return environment.get_template("card.html.jinja")

@@ -1,0 +1,69 @@
+"""A small sample of the corpus for the card: the first documents of some units.
+
+Invariant: it depends on the corpus and its units alone, and costs the same for a corpus of any size: at most
+`MOST_UNITS` files are opened, of each no more than the beginning is read, and `TEXT_CHARS` of a document are kept.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.documents import read_documents
+
+MOST_UNITS, MOST_DOCUMENTS = 64, 1024
+UNIT_CHARS = 2**17  # of one unit, as soon as it has given a document
+TEXT_CHARS = 4096
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The beginning of a document. `characters` is the length of all of it."""
+
+    id: str
+    source: str
+    lang: str
+    pair: str | None
+    text: str
+    characters: int
+
+
+def sample_documents(files: Sequence[Path]) -> list[Sampled]:
+    """Documents from the beginnings of evenly spread files (of the last pass), in their order."""
+    chosen = spread(files, MOST_UNITS)
+    most = MOST_DOCUMENTS // max(len(chosen), 1)
+    return [document for path in chosen for document in _first_of(path, most)]
+
+
+def examples(sample: Iterable[Sampled], most: int) -> list[Sampled]:
+    """Some documents of every language in turn, those with the smallest hashes of their ids; by language."""
+    by_language: dict[str, list[Sampled]] = defaultdict(list)
+    for document in sorted(sample, key=lambda document: _hash(document.id)):
+        by_language[document.lang].append(document)
+    ranked = sorted(
+        (rank, lang, document) for lang, found in by_language.items() for rank, document in enumerate(found[:most])
+    )
+    return [document for _, _, document in sorted(ranked[:most], key=lambda item: (item[1], item[0]))]
+
+
+def spread(items: Sequence[Path], most: int) -> list[Path]:
+    """At most `most` of the items, evenly spread."""
+    count = min(len(items), most)
+    return [items[len(items) * number // count] for number in range(count)]
+
+
+def _first_of(path: Path, most: int) -> Iterator[Sampled]:
+    characters = 0
+    for number, document in enumerate(read_documents(path)):
+        if number == most or characters >= UNIT_CHARS:
+            return
+        characters += len(document.text)
+        text = document.text[:TEXT_CHARS]
+        yield Sampled(
+            document.id, document.source, document.lang or "", document.pair, text, len(document.text)
+        )
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,1 @@
+"""How `dedup` finds copies: shingles, signatures, what observers store, links, components, survivors."""

@@ -1,0 +1,118 @@
+"""The vocabulary report: how well a tokenizer fits its texts, by language and source. Pure.
+
+Invariant: the report follows from the model and the texts alone. Groups are sorted by name and pieces by what they are
+ranked by, then id, so equal input gives equal bytes.
+
+Fertility is tokens per word, where a word is a run of characters that are not white space (text without spaces between
+words, as in Chinese, has few of those: read its characters per token instead).
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from data_prep.tokenizer.special import SPECIAL_PIECES
+from data_prep.tokenizer.tokenizer import Tokenizer
+
+LISTED_PIECES = 20  # longest, most used
+_WORD = re.compile(r"\S+")
+
+
+@dataclass
+class _Group:
+    """What is summed over the texts of a language or a source."""
+
+    documents: int = 0
+    text_bytes: int = 0
+    characters: int = 0
+    words: int = 0
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # of each id
+
+    def add(self, text: str, counts: np.ndarray) -> None:
+        self.documents += 1
+        self.text_bytes += len(text.encode())
+        self.characters += len(text)
+        self.words += sum(1 for _ in _WORD.finditer(text))
+        self.counts = counts + (self.counts if len(self.counts) else 0)
+
+
+def vocabulary_report(tokenizer: Tokenizer, texts: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
+    """What the data card shows of a tokenizer, as plain JSON values.
+
+    `texts`: (language, source, text) of each document of a sample; an unknown language is "". The keys: `vocab_size`,
+    `total`, `languages` and `sources` (by name; each group as in `_figures`), `longest` and `most_used` pieces, and
+    `unused`: how many ordinary pieces the sample never yields, with examples.
+    """
+    total, languages, sources = _Group(), defaultdict[str, _Group](_Group), defaultdict[str, _Group](_Group)
+    for language, source, text in texts:
+        counts = np.bincount(tokenizer.encode(text), minlength=tokenizer.vocab_size)
+        for group in (total, languages[language], sources[source]):
+            group.add(text, counts)
+    kinds = _Kinds(tokenizer)
+    counts = total.counts if total.documents else np.zeros(tokenizer.vocab_size, dtype=np.int64)
+    return {
+        "vocab_size": tokenizer.vocab_size,
+        "total": _figures(total, kinds),
+        "languages": {name: _figures(languages[name], kinds) for name in sorted(languages)},
+        "sources": {name: _figures(sources[name], kinds) for name in sorted(sources)},
+        "longest": kinds.longest(counts),
+        "most_used": kinds.most_used(counts),
+        "unused": kinds.unused(counts),
+    }
+
+
+class _Kinds:
+    """Which ids are ordinary pieces, which stand for a byte, which for the unknown."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        ids = range(tokenizer.vocab_size)
+        self._pieces = [tokenizer.id_to_piece(index) for index in ids]
+        self.is_byte = np.array([tokenizer.is_byte(index) for index in ids])
+        self.is_unknown = np.arange(tokenizer.vocab_size) == tokenizer.special.unk
+        is_special = np.isin(self._pieces, SPECIAL_PIECES)
+        self._ordinary = np.flatnonzero(~(self.is_byte | is_special))
+
+    def longest(self, counts: np.ndarray) -> list[dict[str, Any]]:
+        """Ordinary pieces by length: a URL or a run of dashes here says what the sample was full of."""
+        ranked = sorted(self._ordinary.tolist(), key=lambda index: (-len(self._pieces[index]), index))
+        return [self._described(index, counts) for index in ranked[:LISTED_PIECES]]
+
+    def most_used(self, counts: np.ndarray) -> list[dict[str, Any]]:
+        """Pieces of any kind by their count in the sample."""
+        ranked = np.lexsort((np.arange(len(counts)), -counts))[:LISTED_PIECES].tolist()
+        return [self._described(index, counts) for index in ranked if counts[index]]
+
+    def unused(self, counts: np.ndarray) -> dict[str, Any]:
+        """How many ordinary pieces the sample never yields, of how many, and the first of them."""
+        unused = self._ordinary[counts[self._ordinary] == 0]
+        examples = [self._described(index, counts) for index in unused[:LISTED_PIECES].tolist()]
+        return {"count": len(unused), "of": len(self._ordinary), "examples": examples}
+
+    def _described(self, index: int, counts: np.ndarray) -> dict[str, Any]:
+        return {"id": index, "piece": self._pieces[index], "count": int(counts[index])}
+
+
+def _figures(group: _Group, kinds: _Kinds) -> dict[str, Any]:
+    """Counts, and ratios that are None where there is nothing to divide by."""
+    counts = group.counts if group.documents else np.zeros(len(kinds.is_byte), dtype=np.int64)
+    tokens = int(counts.sum())
+    return {
+        "documents": group.documents,
+        "text_bytes": group.text_bytes,
+        "characters": group.characters,
+        "words": group.words,
+        "tokens": tokens,
+        "tokens_per_word": _ratio(tokens, group.words),
+        "characters_per_token": _ratio(group.characters, tokens),
+        "bytes_per_token": _ratio(group.text_bytes, tokens),
+        "byte_tokens_share": _ratio(int(counts[kinds.is_byte].sum()), tokens),
+        "unknown_share": _ratio(int(counts[kinds.is_unknown].sum()), tokens),
+    }
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

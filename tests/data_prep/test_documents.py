@@ -1,0 +1,73 @@
+"""The files of documents between passes: everything comes back, and damage is noticed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.documents import DocumentWriter, StoredDocuments, read_documents
+from data_prep.errors import CorruptionError
+from data_prep.sources.document import Document
+
+texts = st.text(st.characters(codec="utf-8"))
+documents = st.builds(
+    Document,
+    id=texts,
+    text=texts,
+    source=texts,
+    lang=st.none() | st.sampled_from(["de", "en"]),
+    pair=st.none() | texts,
+    meta=st.dictionaries(texts, st.none() | st.integers() | texts | st.lists(st.booleans()), max_size=3),
+)
+
+
+def write(path: Path, contents: list[Document]) -> StoredDocuments:
+    with DocumentWriter(path) as writer:
+        for document in contents:
+            writer.add(document)
+        return writer.close()
+
+
+@given(contents=st.lists(documents, max_size=12))
+def test_documents_come_back_as_they_were_in_order(contents: list[Document], tmp_path_factory: Any) -> None:
+    path = tmp_path_factory.mktemp("documents") / "documents.zst"
+    stored = write(path, contents)
+    assert list(read_documents(path)) == contents
+    assert stored.documents == len(contents)
+    assert stored.text_bytes == sum(len(document.text.encode()) for document in contents)
+
+
+def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
+    contents = [Document(str(number), f"text {number} " * 999, "a.txt") for number in range(300)]
+    stored = write(tmp_path / "a.zst", contents)
+    assert write(tmp_path / "b.zst", contents) == stored
+    assert write(tmp_path / "c.zst", contents[:-1]).digest != stored.digest
+    assert write(tmp_path / "d.zst", contents[::-1]).digest != stored.digest
+
+
+@pytest.mark.parametrize("compressible", [True, False])
+def test_no_truncation_and_no_changed_byte_passes(compressible: bool, tmp_path: Path) -> None:
+    path = tmp_path / "documents.zst"
+    pool = "ab" if compressible else "".join(map(chr, range(32, 2000)))
+    contents = [Document(str(n), "".join(pool[(n * 7 + i * i) % len(pool)] for i in range(60)), "a") for n in range(20)]
+    write(path, contents)
+    data = path.read_bytes()
+    for length in range(0, len(data) - 4, 3):  # the last four bytes are the checksum: without it, nothing is missing
+        path.write_bytes(data[:length])
+        with pytest.raises(CorruptionError, match=r"documents\.zst: damaged .*run the same command again"):
+            list(read_documents(path))
+    for place in range(0, len(data), 3):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        try:
+            assert list(read_documents(path)) == contents  # a bit of the header that means nothing
+        except CorruptionError:
+            continue
+
+
+def test_an_unfinished_file_leaves_nothing(tmp_path: Path) -> None:
+    unencodable = Document("2", "\ud800", "a")
+    with pytest.raises(UnicodeEncodeError):
+        write(tmp_path / "documents.zst", [Document("1", "text", "a"), unencodable])
+    assert list(tmp_path.iterdir()) == []
