@@ -7,7 +7,6 @@ r"""What encoder, decoder and loss get, for people to read, and put back togethe
    its span share a colour; spaces (·), line ends (⏎), tabs (⇥) and single bytes (\xE6) are visible.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,13 +17,12 @@ from rich.panel import Panel
 from rich.text import Text
 
 from data_prep.tokenizer.special import SpecialTokens
-from data_prep.tokenizer.tokenizer import WORD_MARK, Tokenizer
+from data_prep.tokenizer.tokenizer import Tokenizer
+from data_prep.tokenizer.visible import visible
 from pipeline.batch import MicroBatch, Views
 from pipeline.corruption.layout import DECODER, ENCODER
 from pipeline.corruption.sampling import Int64Array
 
-_VISIBLE = {WORD_MARK: "·", " ": "·", "\n": "⏎", "\t": "⇥", "<0x0A>": "⏎", "<0x09>": "⇥", "<0x20>": "·"}
-_BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _SPAN_COLOURS = ("green", "yellow", "magenta", "cyan", "red", "blue")
 _ROW_NAMES = ("encoder", "decoder", "target")
 _ROW_LABEL_WIDTH = max(map(len, _ROW_NAMES)) + 2
@@ -83,16 +81,6 @@ def render(micro_batch: MicroBatch, tokenizer: Tokenizer, samples: int | None = 
         if position in shown:
             columns = align(views, n, tokenizer.special)
             yield Panel(_AlignedRows(columns, tokenizer), title=_title(columns, position, n), title_align="left")
-
-
-def visible(piece: str) -> str:
-    """A piece of the vocabulary with white space and control characters made visible."""
-    if piece in _VISIBLE:
-        return _VISIBLE[piece]
-    if byte := _BYTE_PIECE.fullmatch(piece):
-        return f"\\x{byte[1]}"
-    shown = "".join(_VISIBLE.get(character, character) for character in piece)
-    return shown if shown.isprintable() else shown.encode("unicode_escape").decode()
 
 
 class _AlignedRows:

@@ -10,12 +10,13 @@ W = window + 1 table entries (one per piece length).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from data_prep.section import Section
 from data_prep.tokenizer.special import SpecialTokens
+from pipeline.batch import IGNORED_LABEL
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.replace import Replacement
 from pipeline.corruption.sampling import Int64Array, indices_within, offsets_of
@@ -32,6 +33,7 @@ class PieceRows:
     tokens: Int64Array  # [R]
     offsets: Int64Array  # [P + 1]
     labels: Int64Array | None = None  # [R], IGNORED_LABEL where there is no loss
+    positions: Int64Array | None = None  # [R], where they are not 0, 1, 2, ... in every sequence
 
 
 class SentinelTargets(Section):
@@ -44,11 +46,13 @@ class SentinelTargets(Section):
 
     kind: Literal["sentinel_targets"] = "sentinel_targets"
 
+    needs_length: ClassVar[bool] = False
+
     def rows(self, selected: Budget, filled: Int64Array) -> dict[str, Int64Array]:
         """The most rows one piece has in each view, by its length: [W] int64 tables."""
         lengths = np.arange(len(filled))
         end = np.minimum(lengths, 1)
-        return {ENCODER: lengths - selected.fewest_tokens + filled + end, DECODER: selected.most_tokens + filled + end}
+        return {ENCODER: _text_rows(selected, filled) + end, DECODER: selected.most_tokens + filled + end}
 
     def targets(self, selected: Budget, filled: Int64Array) -> Int64Array:
         """The most labels one piece has, by its length: [W] int64."""
@@ -65,6 +69,123 @@ class SentinelTargets(Section):
             ENCODER: text,
             DECODER: PieceRows(_shifted_right(targets, special.pad), targets.offsets, labels=targets.tokens),
         }
+
+
+class FullReconstruction(Section):
+    """BART: the encoder reads the corrupted text, the decoder writes the whole original. Both end with eos.
+
+    Decoder input is the original shifted right, starting with pad (Lewis et al. 2020, section 2).
+    """
+
+    kind: Literal["full_reconstruction"] = "full_reconstruction"
+
+    needs_length: ClassVar[bool] = False
+
+    def rows(self, selected: Budget, filled: Int64Array) -> dict[str, Int64Array]:
+        """The most rows one piece has in each view, by its length: [W] int64 tables."""
+        lengths = np.arange(len(filled))
+        end = np.minimum(lengths, 1)
+        return {ENCODER: _text_rows(selected, filled) + end, DECODER: lengths + end}
+
+    def targets(self, selected: Budget, filled: Int64Array) -> Int64Array:
+        """The most labels one piece has, by its length: [W] int64."""
+        return self.rows(selected, filled)[DECODER]
+
+    def lay_out(
+        self, pieces: Pieces, selection: Selection, replacement: Replacement, special: SpecialTokens
+    ) -> dict[str, PieceRows]:
+        """Both views of every piece."""
+        source = np.concatenate([pieces.tokens, replacement.tokens, [special.eos]])
+        runs = _Runs(pieces, selection, replacement)
+        text, original = runs.corrupted_text(source), runs.original(source)
+        return {
+            ENCODER: text,
+            DECODER: PieceRows(_shifted_right(original, special.pad), original.offsets, labels=original.tokens),
+        }
+
+
+class InPlace(Section):
+    """BERT: one view, the corrupted text itself, with the original tokens as labels at the selected places.
+
+    With `ends` a sequence is cls, text, sep, as in Devlin et al. 2019; the two carry no label.
+    """
+
+    kind: Literal["in_place"] = "in_place"
+    ends: bool = True
+
+    needs_length: ClassVar[bool] = True
+
+    def rows(self, selected: Budget, filled: Int64Array) -> dict[str, Int64Array]:
+        """The rows one piece has, by its length: [W] int64 tables."""
+        lengths = np.arange(len(filled))
+        return {ENCODER: lengths + 2 * np.minimum(lengths, 1) * self.ends}
+
+    def targets(self, selected: Budget, filled: Int64Array) -> Int64Array:
+        """The most labels one piece has, by its length: [W] int64."""
+        return selected.most_tokens
+
+    def lay_out(
+        self, pieces: Pieces, selection: Selection, replacement: Replacement, special: SpecialTokens
+    ) -> dict[str, PieceRows]:
+        """The view of every piece."""
+        tokens, labels = _filled_in(pieces, selection, replacement)
+        if not self.ends:
+            return {ENCODER: PieceRows(tokens, pieces.offsets, labels=labels)}
+        ends = 2 * np.minimum(pieces.lengths, 1)
+        offsets = offsets_of(pieces.lengths + ends)
+        place = np.arange(len(tokens)) + np.repeat(offsets[:-1] - pieces.offsets[:-1] + 1, pieces.lengths)
+        rows = PieceRows(np.full(offsets[-1], special.cls), offsets, labels=np.full(offsets[-1], IGNORED_LABEL))
+        rows.tokens[offsets[1:][ends > 0] - 1] = special.sep
+        rows.tokens[place] = tokens
+        assert rows.labels is not None, "just made"
+        rows.labels[place] = labels
+        return {ENCODER: rows}
+
+
+class VisibleOnly(Section):
+    """MAE-LM, 3ML: the encoder gets only the tokens that were not selected, each at its own position; the decoder gets
+    the whole text as the replacement rule left it, with labels at the selected places.
+
+    Meng et al. 2024 (MAE-LM), section 3; Liao et al. 2022 (3ML), section 2. No token is added at either end.
+    """
+
+    kind: Literal["visible_only"] = "visible_only"
+
+    needs_length: ClassVar[bool] = True
+
+    def rows(self, selected: Budget, filled: Int64Array) -> dict[str, Int64Array]:
+        """The most rows one piece has in each view, by its length: [W] int64 tables."""
+        lengths = np.arange(len(filled))
+        return {ENCODER: lengths - selected.fewest_tokens, DECODER: lengths}
+
+    def targets(self, selected: Budget, filled: Int64Array) -> Int64Array:
+        """The most labels one piece has, by its length: [W] int64."""
+        return selected.most_tokens
+
+    def lay_out(
+        self, pieces: Pieces, selection: Selection, replacement: Replacement, special: SpecialTokens
+    ) -> dict[str, PieceRows]:
+        """Both views of every piece."""
+        tokens, labels = _filled_in(pieces, selection, replacement)
+        visible = ~selection.mask(len(tokens))
+        offsets = offsets_of(visible)[pieces.offsets]
+        seen = PieceRows(pieces.tokens[visible], offsets, positions=indices_within(pieces.offsets)[visible])
+        return {ENCODER: seen, DECODER: PieceRows(tokens, pieces.offsets, labels=labels)}
+
+
+def _text_rows(selected: Budget, filled: Int64Array) -> Int64Array:
+    """The most tokens of a corrupted text, by the piece's length, [W]."""
+    lengths = np.arange(len(filled))
+    rows = lengths - selected.fewest_tokens + filled
+    return np.minimum(rows, lengths) if selected.one_token_spans else rows
+
+
+def _filled_in(pieces: Pieces, selection: Selection, replacement: Replacement) -> tuple[Int64Array, Int64Array]:
+    """The text with as many tokens put in as were selected, and the original tokens at those places, both [T]."""
+    chosen = np.repeat(selection.starts, selection.lengths) + indices_within(offsets_of(selection.lengths))
+    tokens, labels = pieces.tokens.copy(), np.full(len(pieces.tokens), IGNORED_LABEL)
+    tokens[chosen], labels[chosen] = replacement.tokens, pieces.tokens[chosen]
+    return tokens, labels
 
 
 class _Runs:
@@ -104,6 +225,14 @@ class _Runs:
         starts[fill_run + 1], lengths[fill_run + 1] = selection.starts, selection.lengths
         last = run_offsets[1:] - 1
         starts[last], lengths[last] = self.end, self.end_lengths
+        return _gather(source, starts, lengths, run_offsets)
+
+    def original(self, source: Int64Array) -> PieceRows:
+        """Text, end token."""
+        pieces = self.pieces
+        starts, lengths, run_offsets = _empty_runs(np.full(len(pieces.lengths), 2))
+        starts[0::2], lengths[0::2] = pieces.offsets[:-1], pieces.lengths
+        starts[1::2], lengths[1::2] = self.end, self.end_lengths
         return _gather(source, starts, lengths, run_offsets)
 
 

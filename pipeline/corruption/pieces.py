@@ -64,11 +64,14 @@ class Pieces:
 def gather_pieces(samples: Sequence[SampleLike]) -> Pieces:
     """Lay the windows of `samples` one after another."""
     sample_offsets = offsets_of([len(sample.tokens) for sample in samples])
-    stops = [sample.piece_offsets[1:] + start for sample, start in zip(samples, sample_offsets, strict=False)]
+    stops = [sample.piece_offsets[1:] for sample in samples]
+    num_pieces = [len(stop) for stop in stops]
+    offsets = np.zeros(sum(num_pieces) + 1, np.int64)
+    offsets[1:] = np.concatenate(stops) + np.repeat(sample_offsets[:-1], num_pieces)
     return Pieces(
         tokens=np.concatenate([sample.tokens for sample in samples]).astype(np.int64),
-        offsets=np.concatenate([[0], *stops]).astype(np.int64),
-        samples=np.repeat(np.arange(len(samples)), [len(stop) for stop in stops]),
+        offsets=offsets,
+        samples=np.repeat(np.arange(len(samples)), num_pieces),
         sample_offsets=sample_offsets,
         positions=np.array([sample.position for sample in samples], np.int64),
     )

@@ -30,6 +30,9 @@ class Purpose(IntEnum):
     """What a unit's bits decide. Numbers are part of the data order: never renumber, only append."""
 
     SELECT = 0
+    LENGTH = 1
+    REPLACE = 2
+    RANDOM_TOKEN = 3
 
 
 def offsets_of(lengths: npt.ArrayLike) -> Int64Array:

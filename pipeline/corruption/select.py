@@ -51,6 +51,7 @@ class Budget:
     fewest_tokens: Int64Array
     most_tokens: Int64Array
     most_spans: Int64Array
+    one_token_spans: bool = False  # every span is exactly one token
 
 
 class T5Spans(Section):

@@ -8,8 +8,9 @@ import pytest
 from data_prep.errors import InputError
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.corruption.layout import DECODER, ENCODER, PieceRows, SentinelTargets
+from pipeline.corruption.philox import stream_key
 from pipeline.corruption.pieces import gather_pieces
-from pipeline.corruption.replace import Replacement, SentinelPerSpan
+from pipeline.corruption.replace import Draws, Replacement, SentinelPerSpan, ordinary_tokens
 from pipeline.corruption.sampling import offsets_of
 from pipeline.corruption.select import Budget, Selection, T5Spans
 
@@ -33,7 +34,9 @@ def lay_out(
 ) -> dict[str, PieceRows]:
     pieces = gather_pieces([sample(0, lengths)])
     selection = selection_of(spans, pieces.offsets[:-1].tolist())
-    return SentinelTargets().lay_out(pieces, selection, SentinelPerSpan().fill(selection, SPECIAL), SPECIAL)
+    draws = Draws(pieces, stream_key(0, "corruption"), ordinary_tokens(SPECIAL, 32128))
+    replacement = SentinelPerSpan().fill(selection, SPECIAL, draws)
+    return SentinelTargets().lay_out(pieces, selection, replacement, SPECIAL)
 
 
 def sequences(rows: PieceRows, values: np.ndarray) -> list[list[int]]:

@@ -1,0 +1,22 @@
+"""What masking needs to know besides the text: made once, the same for every micro-batch."""
+
+from dataclasses import dataclass
+
+from data_prep.tokenizer.special import SpecialTokens
+from pipeline.corruption.config import CorruptionConfig
+from pipeline.corruption.philox import Key
+from pipeline.corruption.sampling import Int64Array
+from pipeline.corruption.select import Budget
+
+
+@dataclass(frozen=True, eq=False)
+class MaskingPlan:
+    """A corruption, its tables and its random stream."""
+
+    config: CorruptionConfig
+    special: SpecialTokens
+    ordinary: Int64Array  # [V], the ids that are not special
+    budget: Budget  # by the piece's length, 0..window
+    max_rows: dict[str, int]  # of a sample, by view
+    max_pieces: int  # of a sample
+    key: Key
