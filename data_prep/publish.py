@@ -4,7 +4,8 @@ Invariant: while `manifest.json` stands, every file it lists is the one it lists
 
 1. The manifest of an earlier dataset goes first, then its shards, card and quarantine.
 2. Shards are linked to `shard-00000`, `shard-00001`, ... (train) and `heldout-00000`, ... in the order of the plan.
-3. The quarantine is put together, the tokenizer copied, and the manifest written from shards that verify.
+3. The quarantine is put together, the tokenizer copied, the card made, and the manifest written from shards that
+   verify.
 """
 
 import re
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_prep.card import data_card
 from data_prep.config import DataConfig
 from data_prep.errors import CorruptionError, InputError
 from data_prep.quarantine import QUARANTINE_NAME, Quarantine
@@ -68,8 +70,12 @@ def publish_dataset(
     columns: Mapping[str, Column],
     report: dict[str, Any],
     quarantines: Sequence[tuple[Path, int]],
+    documents: Sequence[Path],
 ) -> Manifest:
-    """Make `out` the dataset of `shards`. `quarantines`: what the units left out, files with numbers of entries."""
+    """Make `out` the dataset of `shards`.
+
+    `quarantines`: what the units left out, files with numbers of entries; `documents`: files of what they kept.
+    """
     _remove_dataset(out)
     splits: dict[str, list[ShardEntry]] = {split: [] for split in SHARD_NAMES}
     for folder, entries in shards:
@@ -83,6 +89,7 @@ def publish_dataset(
     publish([staged_bytes(target / MODEL_NAME, (tokenizer.folder / MODEL_NAME).read_bytes())])
     described = describe_tokenizer(out, TOKENIZER_NAME, tokenizer.digest, tokenizer.vocab_size)
     manifest = build_manifest(corpus_name(config), described, splits, config.content(), report, columns)
+    publish([staged_bytes(out / CARD_NAME, data_card(out, manifest, config, tokenizer, documents))])
     write_manifest(out, manifest)
     return manifest
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_prep.card.words import counted, percent, ratio, short, size
 
-MOST_ROWS = 20  # of a table; the rest is one row
+MOST_ROWS = 15  # of a table; the rest is one row
 UNKNOWN_LANGUAGE = "unknown"
 
 
@@ -81,11 +81,11 @@ def source_rows(summary: Mapping[str, Any]) -> list[Row]:
     others = contents["other_sources"]
     total = sum(row[1] for row in contents["sources"].values()) + others[2]
     rows = _largest(contents["sources"], "files", by=1, beyond=others)
-    most = max((row[1] for name, row in rows), default=1)
+    most = max((row[1] for row in contents["sources"].values()), default=1)
     return [
         Row(
             name,
-            100 * num_bytes / max(most, 1),
+            100 * num_bytes / max(most, 1) if name in contents["sources"] else 0,
             [f"{documents:,}", size(num_bytes), percent(num_bytes / max(total, 1))],
         )
         for name, (documents, num_bytes) in rows

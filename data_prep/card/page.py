@@ -52,7 +52,7 @@ def _overview(manifest: Manifest, config: DataConfig) -> dict[str, Any]:
     report = manifest.report
     splits = [
         (name, sum(e.documents for e in entries), sum(e.tokens for e in entries), len(entries), _size(entries))
-        for name, entries in manifest.splits.items()
+        for name, entries in sorted(manifest.splits.items(), key=lambda item: (item[0] != "train", item[0]))
     ]
     return {
         "manifest": manifest,
@@ -61,7 +61,7 @@ def _overview(manifest: Manifest, config: DataConfig) -> dict[str, Any]:
         "notes": report["notes"],
         "tokenizer_kind": "your own model" if config.tokenizer.path else config.tokenizer.kind,
         "asked": as_yaml({"data": asked(config)}),
-        "resolved": as_yaml({"data": manifest.config}),
+        "resolved": as_yaml({"data": config.content()}),
         "quarantine_name": QUARANTINE_NAME,
     }
 

@@ -60,9 +60,7 @@ def _first_of(path: Path, most: int) -> Iterator[Sampled]:
             return
         characters += len(document.text)
         text = document.text[:TEXT_CHARS]
-        yield Sampled(
-            document.id, document.source, document.lang or "", document.pair, text, len(document.text)
-        )
+        yield Sampled(document.id, document.source, document.lang or "", document.pair, text, len(document.text))
 
 
 def _hash(name: str) -> bytes:

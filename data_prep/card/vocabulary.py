@@ -12,7 +12,7 @@ from data_prep.tokenizer import Tokenizer
 from data_prep.tokenizer.report import vocabulary_report
 from data_prep.tokenizer.visible import visible
 
-MOST_GROUPS = 12  # languages, sources
+MOST_GROUPS, FEWEST_DOCUMENTS = 12, 4  # languages and sources that have a row: the largest, with so many documents
 _OTHERS = "all others"
 
 
@@ -67,12 +67,14 @@ def vocabulary(tokenizer: Tokenizer, sample: Sequence[Sampled]) -> Vocabulary:
 
 def _groups(sample: Sequence[Sampled], name_of: Callable[[Sampled], str]) -> Callable[[Sampled], str]:
     """The name of a document's group: the largest groups have their own."""
+    documents = Counter(map(name_of, sample))
     sizes: Counter[str] = Counter()
     for document in sample:
         sizes[name_of(document)] += len(document.text)
     ordered = sorted(sizes, key=lambda name: (-sizes[name], name))
-    kept = set(ordered if len(ordered) <= MOST_GROUPS else ordered[: MOST_GROUPS - 1])
-    return lambda document: name if (name := name_of(document)) in kept else _OTHERS
+    kept = {name for name in ordered if documents[name] >= FEWEST_DOCUMENTS or len(ordered) <= MOST_GROUPS}
+    named = set([name for name in ordered if name in kept][:MOST_GROUPS])
+    return lambda document: name if (name := name_of(document)) in named else _OTHERS
 
 
 def _rows(groups: Mapping[str, Any]) -> list[Fertility]:

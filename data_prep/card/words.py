@@ -46,8 +46,8 @@ def size(num_bytes: int) -> str:
 
 def percent(part: float | None) -> str:
     """`12.3%`; small shares are not rounded to nothing."""
-    if part is None:
-        return "-"
+    if not part:
+        return "-" if part is None else "0%"
     if 0 < part < 0.0005:
         return "< 0.1%"
     return f"{100 * part:.1f}%"
