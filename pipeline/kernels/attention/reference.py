@@ -1,7 +1,7 @@
 """The plain torch specification of attention, and what trains where no fused kernel runs.
 
 One sequence at a time, dense inside it; nothing of one sequence can reach another. Stages of one sequence:
-1. scores = scale * q k^T (in the inputs' dtype), then float32 (float64 for float64 inputs) plus bias;
+1. scores = scale * q k^T (in the inputs' dtype), then float32 (float64 for float64 inputs) plus bias and key scores;
 2. hidden keys to -inf, softmax, rows that see nothing to zero;
 3. dropout with stateless bits: query row t, head h, key j of the sequence is draw h * 2**20 + j;
 4. out = probabilities (in the inputs' dtype) times v.
@@ -49,12 +49,16 @@ def attention_reference(
     bias: RelativeBias | None,
     scale: float,
     dropout: Dropout | None,
+    key_scores_T: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """See `pipeline.kernels.attention.attention`."""
     sequences = list(_sequences(cu_seqlens_q.tolist(), cu_seqlens_k.tolist()))
     call = _Call(sequences, pattern, bias, scale, dropout if dropout is not None and dropout.rate > 0 else None)
     values_HR = None if bias is None else bias.values_HR
-    out_HTD = _Attention.apply(*(x.transpose(0, 1).contiguous() for x in (q_THD, k_THD, v_THD)), values_HR, call)
+    sharing = q_THD.shape[1] // k_THD.shape[1]  # query heads of one key head
+    k_THD, v_THD = (x.repeat_interleave(sharing, 1) if sharing > 1 else x for x in (k_THD, v_THD))
+    q_HTD, k_HTD, v_HTD = (x.transpose(0, 1).contiguous() for x in (q_THD, k_THD, v_THD))
+    out_HTD = _Attention.apply(q_HTD, k_HTD, v_HTD, values_HR, key_scores_T, call)
     return out_HTD.transpose(0, 1)
 
 
@@ -74,17 +78,21 @@ class _Attention(torch.autograd.Function):
         k_HTD: torch.Tensor,
         v_HTD: torch.Tensor,
         values_HR: torch.Tensor | None,
+        key_scores_T: torch.Tensor | None,
         call: _Call,
     ) -> torch.Tensor:
         expansion = call.expand_bias(_score_dtype(q_HTD))
         out_HTD = torch.zeros_like(q_HTD)
         saved = []
         for queries, keys in call.sequences:
-            probabilities = _probabilities(q_HTD[:, queries], k_HTD[:, keys], expansion, call, queries, keys)
+            key_scores = None if key_scores_T is None else key_scores_T[keys]
+            probabilities = _probabilities(
+                q_HTD[:, queries], k_HTD[:, keys], expansion, key_scores, call, queries, keys
+            )
             dropped = _drop(probabilities, call.dropout, queries)
             out_HTD[:, queries] = torch.bmm(dropped, v_HTD[:, keys])
             saved.append(probabilities)
-        ctx.call = call
+        ctx.call, ctx.key_scores_dtype = call, None if key_scores_T is None else key_scores_T.dtype
         ctx.save_for_backward(q_HTD, k_HTD, v_HTD, *saved)
         return out_HTD
 
@@ -95,6 +103,9 @@ class _Attention(torch.autograd.Function):
         grad_out_HTD = grad_outputs[0].contiguous()
         grad_q, grad_k, grad_v = torch.zeros_like(q_HTD), torch.zeros_like(k_HTD), torch.zeros_like(v_HTD)
         expansion = call.expand_bias(_score_dtype(q_HTD)) if ctx.needs_input_grad[3] else None
+        grad_key_scores = (
+            q_HTD.new_zeros(k_HTD.shape[1], dtype=ctx.key_scores_dtype) if ctx.needs_input_grad[4] else None
+        )
         for (queries, keys), probabilities in zip(call.sequences, saved, strict=True):
             grad_out = grad_out_HTD[:, queries]
             dropped = _drop(probabilities, call.dropout, queries)
@@ -104,12 +115,14 @@ class _Attention(torch.autograd.Function):
             grad_scores = _softmax_backward(grad_probabilities, probabilities)
             if expansion is not None:
                 expansion.collect(queries, keys, grad_scores)
+            if grad_key_scores is not None:
+                grad_key_scores[keys] = grad_scores.sum((0, 1), dtype=grad_key_scores.dtype)
             grad_q[:, queries] = torch.bmm(grad_scores, k_HTD[:, keys])
             grad_k[:, keys] = torch.bmm(grad_scores.transpose(1, 2), q_HTD[:, queries])
         if call.scale != 1.0:
             grad_q, grad_k = grad_q * call.scale, grad_k * call.scale
         grad_values = None if expansion is None else expansion.gradient()
-        return grad_q, grad_k, grad_v, grad_values, None
+        return grad_q, grad_k, grad_v, grad_values, grad_key_scores, None
 
 
 def _score_dtype(x: torch.Tensor) -> torch.dtype:
@@ -120,6 +133,7 @@ def _probabilities(
     q_HQD: torch.Tensor,
     k_HKD: torch.Tensor,
     expansion: BiasExpansion | None,
+    key_scores: torch.Tensor | None,
     call: _Call,
     queries: slice,
     keys: slice,
@@ -129,6 +143,8 @@ def _probabilities(
         scores *= call.scale
     if expansion is not None:
         scores += expansion.block(queries, keys)
+    if key_scores is not None:
+        scores += key_scores
     if call.pattern.shows_all:
         return torch.softmax(scores, dim=-1).to(q_HQD.dtype)
     hidden = ~call.pattern.visible(queries, keys)

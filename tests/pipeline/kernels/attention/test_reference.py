@@ -1,6 +1,7 @@
 """The reference against a dense computation over the whole batch, in float64."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -140,6 +141,27 @@ def test_gradients_pass_gradcheck(positions: torch.Tensor | None) -> None:
         return attention(*tensors[:3], CU_Q, CU_Q, pattern, bias, 0.7, drop)
 
     assert torch.autograd.gradcheck(call, (q, k, v, values))
+
+
+def test_fewer_key_heads_are_read_by_as_many_query_heads_each() -> None:
+    q, k, v, _ = inputs(num_k=NUM_Q)
+    q = torch.cat([q, -q, 2 * q], dim=1).detach().requires_grad_()  # 6 query heads on 2 key heads
+    pattern = PATTERNS["causal"]
+    ours = attention(q, k, v, CU_Q, CU_Q, pattern)
+    repeated = (x[:, [0, 0, 0, 1, 1, 1]] for x in (k, v))
+    assert_same_with_gradients(ours, attention(q, *repeated, CU_Q, CU_Q, pattern), (q, k, v))
+
+
+def test_key_scores_are_added_to_every_score_of_a_key() -> None:
+    q, k, v, _ = inputs()
+    key_scores = draw(NUM_K)
+    pattern = IntervalPattern.full(CU_Q, NUM_Q, CU_K, NUM_K)
+    ours = attention(q, k, v, CU_Q, CU_K, pattern, scale=0.3, key_scores_T=key_scores)
+    (seq_q, _), (seq_k, _) = spread(CU_Q, NUM_Q), spread(CU_K, NUM_K)
+    theirs = dense(q, k, v, seq_q[:, None] == seq_k, key_scores.expand(HEADS, NUM_Q, NUM_K), 0.3)
+    assert_same_with_gradients(ours, theirs, (q, k, v, key_scores))
+    call = partial(attention, q, k, v, CU_Q, CU_K, pattern, None, 1.0, None)
+    assert torch.autograd.gradcheck(call, (key_scores,))
 
 
 def test_rows_that_see_nothing_and_the_tail_give_zeros_and_pass_no_gradient() -> None:

@@ -1,0 +1,188 @@
+"""The torch operators `spanwright::attention` and `spanwright::attention_backward`: flat arguments in, new tensors out.
+
+Registered with fake kernels (shapes without data) and autograd, so `torch.compile` traces through a call. Stages:
+1. `flatten` makes pattern, bias, dropout tensors and numbers of the kernel's dtypes (differentiably);
+2. the forward operator returns the output and the base-2 log of each query's sum of exponentials;
+3. the backward operator computes probabilities again from that.
+"""
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from pipeline.kernels.attention import cpu
+from pipeline.kernels.attention.bias import RelativeBias
+from pipeline.kernels.attention.patterns import IntervalPattern, Keep
+from pipeline.kernels.dropout import Dropout
+from pipeline.kernels.philox import probability_threshold
+
+MAX_HEAD_DIM = 256
+_ALWAYS = 2**32  # the threshold no random bits reach
+
+
+def fits(q_THD: torch.Tensor, k_THD: torch.Tensor, v_THD: torch.Tensor, dropout: Dropout | None) -> bool:
+    """Whether the kernel computes this call: on CPU, float32 or bfloat16, built."""
+    return (
+        all(x.device.type == "cpu" and x.dtype == q_THD.dtype for x in (q_THD, k_THD, v_THD))
+        and q_THD.dtype in (torch.float32, torch.bfloat16)
+        and q_THD.shape[2] <= MAX_HEAD_DIM
+        and (dropout is None or probability_threshold(dropout.rate) < _ALWAYS)
+        and cpu.is_available()
+    )
+
+
+def attention_fused(*arguments: Any) -> torch.Tensor:
+    """`pipeline.kernels.attention.attention` with all its arguments, in order, where `fits`."""
+    out, _ = torch.ops.spanwright.attention(*flatten(*arguments))
+    return out
+
+
+def flatten(
+    q_THD: torch.Tensor,
+    k_THD: torch.Tensor,
+    v_THD: torch.Tensor,
+    cu_seqlens_q: torch.Tensor,
+    cu_seqlens_k: torch.Tensor,
+    pattern: IntervalPattern,
+    bias: RelativeBias | None,
+    scale: float,
+    dropout: Dropout | None,
+    key_scores_T: torch.Tensor | None,
+) -> tuple[Any, ...]:
+    """The fields of `cpu.Arguments`, the operator's arguments."""
+    has_b = pattern.b_start is not None and pattern.b_stop is not None
+    keep = pattern.keep if has_b else None
+    if keep is not None and probability_threshold(keep.rate) == _ALWAYS:
+        keep = None
+    dropout = dropout if dropout is not None and dropout.rate > 0 else None
+    by_position = bias is not None and bias.q_positions is not None and bias.k_positions is not None
+    return (
+        *(_last_contiguous(x) for x in (q_THD, k_THD, v_THD)),
+        *(_int32(x) for x in (cu_seqlens_q, cu_seqlens_k, pattern.key_ranks, pattern.a_start, pattern.a_stop)),
+        *(_int32(x) if has_b else None for x in (pattern.b_start, pattern.b_stop, pattern.query_ranks)),
+        pattern.shows_all,
+        *_stream(keep),
+        None if bias is None else bias.values_HR.float().contiguous(),
+        *(_int32(x) for x in ((bias.q_positions, bias.k_positions) if bias and by_position else (None, None))),
+        None if key_scores_T is None else key_scores_T.float().contiguous(),
+        scale,
+        *_stream(dropout),
+        1.0 if dropout is None else 1.0 / (1.0 - dropout.rate),
+    )
+
+
+def _int32(x: torch.Tensor | None) -> torch.Tensor | None:
+    return None if x is None else x.to(torch.int32).contiguous()
+
+
+def _last_contiguous(x: torch.Tensor) -> torch.Tensor:
+    return x if x.stride(2) == 1 else x.contiguous()
+
+
+def _stream(stream: Keep | Dropout | None) -> tuple[torch.Tensor | None, torch.Tensor | None, list[int]]:
+    if stream is None:
+        return None, None, []
+    rows, positions = (x.to(torch.int64).contiguous() for x in (stream.sample_rows, stream.sample_positions))
+    return rows, positions, [*stream.key, probability_threshold(stream.rate)]
+
+
+_SCHEMA = (
+    "Tensor q, Tensor k, Tensor v, Tensor cu_q, Tensor cu_k, Tensor key_ranks, Tensor a_start, Tensor a_stop, "
+    "Tensor? b_start, Tensor? b_stop, Tensor? query_ranks, bool shows_all, "
+    "Tensor? keep_rows, Tensor? keep_positions, int[] keep, "
+    "Tensor? bias, Tensor? q_positions, Tensor? k_positions, Tensor? key_scores, float scale, "
+    "Tensor? dropout_rows, Tensor? dropout_positions, int[] dropout, float dropout_scale"
+)
+_BACKWARD_SCHEMA = f"Tensor out, Tensor logsumexp, Tensor grad_out, bool needs_bias, bool needs_key_scores, {_SCHEMA}"
+_NAMES = [field.name for field in fields(cpu.Arguments)]
+
+
+@torch.library.custom_op("spanwright::attention", mutates_args=(), schema=f"({_SCHEMA}) -> (Tensor, Tensor)")
+def _forward(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    given = cpu.Arguments(*arguments)
+    out, logsumexp = _outputs(given)
+    cpu.forward(given, out, logsumexp)
+    return out, logsumexp
+
+
+@_forward.register_fake
+def _(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return _outputs(cpu.Arguments(*arguments))
+
+
+def _outputs(given: cpu.Arguments) -> tuple[torch.Tensor, torch.Tensor]:
+    num_queries, num_heads, _ = given.q.shape
+    logsumexp = given.q.new_empty((num_heads, num_queries), dtype=torch.float32)
+    return given.q.new_empty(given.q.shape), logsumexp
+
+
+Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+@torch.library.custom_op(
+    "spanwright::attention_backward",
+    mutates_args=(),
+    schema=f"({_BACKWARD_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+def _backward(
+    out: torch.Tensor,
+    logsumexp: torch.Tensor,
+    grad_out: torch.Tensor,
+    needs_bias: bool,
+    needs_key_scores: bool,
+    *arguments: Any,
+) -> Gradients:
+    given = cpu.Arguments(*arguments)
+    gradients = _gradients(given, needs_bias, needs_key_scores)
+    names = ("grad_q", "grad_k", "grad_v", *(["grad_bias"] * needs_bias), *(["grad_key_scores"] * needs_key_scores))
+    wanted = [*gradients[:3], *([gradients[3]] * needs_bias), *([gradients[4]] * needs_key_scores)]
+    results = dict(zip(names, wanted, strict=True))
+    cpu.backward(given, out, logsumexp, grad_out.contiguous(), results)
+    return gradients
+
+
+@_backward.register_fake
+def _(
+    out: torch.Tensor,
+    logsumexp: torch.Tensor,
+    grad_out: torch.Tensor,
+    needs_bias: bool,
+    needs_key_scores: bool,
+    *arguments: Any,
+) -> Gradients:
+    return _gradients(cpu.Arguments(*arguments), needs_bias, needs_key_scores)
+
+
+def _gradients(given: cpu.Arguments, needs_bias: bool, needs_key_scores: bool) -> Gradients:
+    """Uninitialised; empty for what is not needed."""
+    q, k, v = (x.new_empty(x.shape) for x in (given.q, given.k, given.v))
+    bias = q.new_empty(given.bias.shape if needs_bias and given.bias is not None else 0, dtype=torch.float32)
+    scores = q.new_empty(len(k) if needs_key_scores else 0, dtype=torch.float32)
+    return q, k, v, bias, scores
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    ctx.others = [None if isinstance(x, torch.Tensor) else x for x in inputs]
+    ctx.places = [place for place, x in enumerate(inputs) if isinstance(x, torch.Tensor)]
+    ctx.save_for_backward(*output, *(inputs[place] for place in ctx.places))
+
+
+def _differentiate(ctx: Any, grad_out: torch.Tensor | None, _: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+    by_name: dict[str, torch.Tensor] = {}
+    if grad_out is not None:
+        out, logsumexp, *tensors = ctx.saved_tensors
+        arguments = list(ctx.others)
+        for place, tensor in zip(ctx.places, tensors, strict=True):
+            arguments[place] = tensor
+        needed = [ctx.needs_input_grad[_NAMES.index(name)] for name in ("bias", "key_scores")]
+        gradients = torch.ops.spanwright.attention_backward(out, logsumexp, grad_out, *needed, *arguments)
+        by_name = dict(zip(("q", "k", "v", "bias", "key_scores"), gradients, strict=True))
+    return tuple(
+        by_name.get(name) if needed else None for name, needed in zip(_NAMES, ctx.needs_input_grad, strict=True)
+    )
+
+
+_forward.register_autograd(_differentiate, setup_context=_setup)
