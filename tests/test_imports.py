@@ -46,6 +46,8 @@ HOMES = {
     "fastwarc": ("data_prep/sources/warc.py",),
     "resiliparse": ("data_prep/sources/page.py",),
     "zstandard": ("data_prep/documents.py",),
+    "jinja2": ("data_prep/card/",),
+    "markupsafe": ("data_prep/card/",),
 }
 # The first two are for others to read our shards with; export imports the third by name, where it is installed.
 UNUSED = ("tarfile", "webdataset", "transformers")
