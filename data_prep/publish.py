@@ -30,7 +30,7 @@ from data_prep.shards import (
     write_manifest,
 )
 from data_prep.shards.files import named_errors, publish, staged_bytes, sync_folder
-from data_prep.shards.names import MANIFEST_NAME
+from data_prep.shards.names import CARD_NAME, MANIFEST_NAME
 from data_prep.sources.inputs import corpus_name
 from data_prep.tokenizer.tokenizer import MODEL_NAME, Tokenizer
 from data_prep.work import WorkFolder, file_digest
@@ -39,7 +39,6 @@ StagedShards = Sequence[tuple[Path, dict[str, ShardEntry]]]  # of each task, in 
 
 TOKENIZER_NAME = "tokenizer"
 SHARD_NAMES = {"train": "shard-{:05d}", "heldout": "heldout-{:05d}"}
-CARD_NAME = "card.html"
 _OWN_FILE = re.compile(r"(shard|heldout)-\d{5,}\.(tar|index)|" + "|".join(map(re.escape, (QUARANTINE_NAME, CARD_NAME))))
 
 
@@ -99,7 +98,8 @@ def published(out: Path, work: WorkFolder, plan: str) -> Manifest | None:
     record = work.published()
     try:
         dataset = Dataset.open(out)
-        if record == {"plan": plan, "manifest": file_digest(out / MANIFEST_NAME)} and dataset.tokenizer_folder:
+        known = record == {"plan": plan, "manifest": file_digest(out / MANIFEST_NAME)}
+        if known and dataset.tokenizer_folder and (out / CARD_NAME).is_file():
             return dataset.manifest
     except (InputError, CorruptionError):
         pass

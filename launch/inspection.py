@@ -1,6 +1,6 @@
 """`spanwright inspect`: what encoder, decoder and loss get, for a text or for a step of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rich.console import RenderableType
@@ -9,7 +9,7 @@ from data_prep.errors import InputError
 from data_prep.shards.names import MANIFEST_NAME
 from launch.terminal import table
 from pipeline.config import RunConfig
-from pipeline.corruption.pieces import GivenSample
+from pipeline.corruption.pieces import GivenSample, SampleLike
 from pipeline.inspection import render
 from pipeline.training.assembly import Data, open_data
 
@@ -22,12 +22,15 @@ def inspect_text(config: RunConfig, text: str) -> Iterator[RenderableType]:
         raise InputError("inspect: --text is not UTF-8.")
     data = _open(config)
     ids = data.tokenizer.encode(text).astype(np.int64)
+    if config.corruption.columns:
+        names = ", ".join(wanted.name for wanted in config.corruption.columns)
+        raise InputError(f"inspect: this corruption reads {names} of a dataset, which --text has not. Use --step 1.")
     window = config.stream.window
     samples = [
         GivenSample(position, ids[start : start + window], np.array([0, len(ids[start : start + window])]))
         for position, start in enumerate(range(0, len(ids), window))
     ]
-    yield from render(data.micro_batches.maker.apply(samples), data.tokenizer)
+    yield from _panels(config, data, samples)
 
 
 def inspect_step(config: RunConfig, step: int, num_samples: int) -> Iterator[RenderableType]:
@@ -45,7 +48,13 @@ def inspect_step(config: RunConfig, step: int, num_samples: int) -> Iterator[Ren
     ]
     yield f"step {step} reads positions {first} to {last}; the first {len(samples)}:"
     yield table(("position", "epoch", "shard", "chunk", "window", "document", "tokens"), rows)
-    yield from render(data.micro_batches.maker.apply(samples), data.tokenizer)
+    yield from _panels(config, data, samples)
+
+
+def _panels(config: RunConfig, data: Data, samples: Sequence[SampleLike]) -> Iterator[RenderableType]:
+    corruption = config.corruption
+    aligned = (corruption.layout.kind, corruption.replace.kind) == ("sentinel_targets", "sentinel_per_span")
+    yield from render(data.micro_batches.maker.apply(samples), data.tokenizer, aligned=aligned)
 
 
 def _open(config: RunConfig) -> Data:

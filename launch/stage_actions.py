@@ -13,7 +13,7 @@ from typing import Any
 from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
 from data_prep.shards import Dataset
 from data_prep.shards.files import named_errors, publish, staged_bytes
-from data_prep.shards.names import MANIFEST_NAME
+from data_prep.shards.names import CARD_NAME, MANIFEST_NAME
 from launch.terminal import count, count_of, detail
 from pipeline.checkpoint.compatible import check_continues as check_config_continues
 from pipeline.checkpoint.format import saved_steps
@@ -132,7 +132,8 @@ def _about_prep(config: RunConfig, result: Result) -> Iterator[str]:
         f"{count(sum(tokens.values()))} tokens, vocabulary {result['vocab_size']:,}"
     )
     yield from result["notes"]
-    yield _shown(Path(result["dataset"]))
+    card = Path(result["dataset"]) / CARD_NAME
+    yield f"{_shown(card)} shows what is in it" if card.is_file() else _shown(card.parent)
 
 
 def _about_train(config: RunConfig, result: Result) -> Iterator[str]:

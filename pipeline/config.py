@@ -31,7 +31,7 @@ from pipeline.corruption.config import CorruptionConfig
 from pipeline.evaluation.config import EvaluationConfig
 from pipeline.export.config import ExportConfig
 from pipeline.model.config import ModelConfig
-from pipeline.objectives import objective_config
+from pipeline.objectives import objective_config, objective_views
 from pipeline.stream import StreamConfig
 from pipeline.training.config import TrainingConfig
 
@@ -90,6 +90,17 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _objective_gets_its_views(self) -> "RunConfig":
+        missing = [view for view in objective_views(self.objective) if view not in self.corruption.views]
+        if missing:
+            raise ValueError(
+                f"corruption.layout: {self.corruption.layout.kind} gives no {missing[0]} view, which objective "
+                f"{self.objective['kind']} trains on: choose another layout (sentinel_targets, full_reconstruction) or "
+                "another objective"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _exports_have_a_place_for_the_model(self) -> "RunConfig":
         kinds = {self.model.positions.kind, self.model.decoder_position_config.kind} - {"t5"}
         if "hf" in self.export.to and (kinds or self.model.randomized_positions):
@@ -127,7 +138,12 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> RunConfig:
     Relative paths are taken from the working directory and come back absolute, so that a run can be continued from
     anywhere. Raises InputError naming file, line, field and fix.
     """
-    tree = load_tree(find_config(name), overrides)
+    path = find_config(name)
+    tree = load_tree(path, overrides)
+    if "paths" in tree.values:
+        raise InputError(
+            f"{path} is a `data:` section. Give it to a recipe, as in: spanwright prep t5_span data={name}"
+        )
     config = validate_tree(tree, RunConfig)
     return config.model_copy(
         update={
@@ -139,6 +155,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> RunConfig:
                     "tokenizer": _with_absolute_path(config.data.tokenizer),
                 }
             ),
+            "corruption": config.corruption.with_paths(_absolute),
         }
     )
 

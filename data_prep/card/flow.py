@@ -110,7 +110,7 @@ def words(reason: str) -> str:
 
 
 def _stage_row(stage: Mapping[str, Any]) -> StageRow:
-    dropped = sorted(stage["dropped"].items(), key=lambda item: (-item[1]["documents"], item[0]))
+    dropped = sorted(stage["dropped"].items(), key=lambda item: (-item[1]["documents"], words(item[0])))
     taken_out = stage["bytes_in"] - stage["bytes"] - sum(row["bytes"] for _, row in dropped)
     return StageRow(
         name=stage["stage"],

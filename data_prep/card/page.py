@@ -25,7 +25,7 @@ from data_prep.quarantine import QUARANTINE_NAME
 from data_prep.shards import Dataset, Manifest
 from data_prep.tokenizer import Tokenizer
 
-EXAMPLES, EXCERPT_CHARS = 6, 700
+EXAMPLES, EXCERPT_CHARS = 8, 700
 
 
 def data_card(

@@ -1,7 +1,8 @@
 """A small sample of the corpus for the card: the first documents of some units.
 
 Invariant: it depends on the corpus and its units alone, and costs the same for a corpus of any size: at most
-`MOST_UNITS` files are opened, of each no more than the beginning is read, and `TEXT_CHARS` of a document are kept.
+`MOST_UNITS` files are opened, of each only the beginning is read (`READ_CHARS` in all, or one document of each), and
+`TEXT_CHARS` of a document are kept.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from pathlib import Path
 from data_prep.documents import read_documents
 
 MOST_UNITS, MOST_DOCUMENTS = 64, 1024
-UNIT_CHARS = 2**17  # of one unit, as soon as it has given a document
+READ_CHARS = 2**23
 TEXT_CHARS = 4096
 
 
@@ -32,8 +33,8 @@ class Sampled:
 def sample_documents(files: Sequence[Path]) -> list[Sampled]:
     """Documents from the beginnings of evenly spread files (of the last pass), in their order."""
     chosen = spread(files, MOST_UNITS)
-    most = MOST_DOCUMENTS // max(len(chosen), 1)
-    return [document for path in chosen for document in _first_of(path, most)]
+    documents, characters = (most // max(len(chosen), 1) for most in (MOST_DOCUMENTS, READ_CHARS))
+    return [document for path in chosen for document in _first_of(path, documents, characters)]
 
 
 def examples(sample: Iterable[Sampled], most: int) -> list[Sampled]:
@@ -53,10 +54,10 @@ def spread(items: Sequence[Path], most: int) -> list[Path]:
     return [items[len(items) * number // count] for number in range(count)]
 
 
-def _first_of(path: Path, most: int) -> Iterator[Sampled]:
+def _first_of(path: Path, most: int, most_characters: int) -> Iterator[Sampled]:
     characters = 0
     for number, document in enumerate(read_documents(path)):
-        if number == most or characters >= UNIT_CHARS:
+        if number == most or characters >= most_characters:
             return
         characters += len(document.text)
         text = document.text[:TEXT_CHARS]

@@ -18,7 +18,7 @@ _OTHERS = "all others"
 
 @dataclass(frozen=True)
 class Fertility:
-    """A row: a language or a source. `cells`: documents, text, tokens per word, characters per token, bytes, unknown."""
+    """A language or a source. `cells`: documents, text, tokens per word, characters per token, byte tokens, unknown."""
 
     name: str
     cells: Sequence[str]

@@ -116,6 +116,8 @@ class ChunkBuilder:
         return Chunk(np.concatenate(tokens), _offsets(tokens), [document.id for document in documents], columns)
 
     def _stored(self, document_id: str, token_ids: np.ndarray) -> np.ndarray:
+        if token_ids.dtype == self._dtype:
+            return token_ids
         stored = token_ids.astype(self._dtype)
         if not np.array_equal(stored, token_ids):
             raise ValueError(f"document {document_id!r} has token ids that do not fit {self._dtype}")

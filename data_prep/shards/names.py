@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 MANIFEST_NAME = "manifest.json"
+CARD_NAME = "card.html"  # for people; no reader needs it, no digest covers it
 TAR_SUFFIX, INDEX_SUFFIX = ".tar", ".index"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from launch.cli import cli
+from pipeline.config import load_config
 from tests.e2e.conftest import SPANWRIGHT, python_sources, spanwright, write_jsonl
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -92,6 +93,12 @@ def test_inspect_shows_a_text_and_a_step_of_the_run(home: Path) -> None:
     assert spanwright("inspect", "my_run", "--step", "21", cwd=home).returncode == 2
 
 
+def test_inspect_shows_the_documents_of_the_runs_dataset(home: Path) -> None:
+    done = spanwright("inspect", "my_run/data", "--documents", "1", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert "my.jsonl" in done.stdout
+
+
 def test_checkpoints_are_listed_and_a_damaged_one_is_named_by_audit(home: Path) -> None:
     listed = spanwright("checkpoints", "my_run", cwd=home)
     assert listed.returncode == 0
@@ -107,6 +114,27 @@ def test_checkpoints_are_listed_and_a_damaged_one_is_named_by_audit(home: Path) 
         assert "master-00000.safetensors" in done.stderr
     finally:
         victim.write_bytes(healthy)
+
+
+def test_every_config_in_the_readme_is_valid(tmp_path: Path) -> None:
+    configs = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert len(configs) == 2
+    for number, text in enumerate(configs):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text, encoding="utf-8")
+        loaded = load_config(str(path))
+        assert Path(str(loaded.run.dir)).parent.name == "runs"
+    assert [stage.kind for stage in loaded.data.stages] == [
+        *("clean", "language", "boilerplate", "dedup", "decontaminate", "select"),
+    ]
+
+
+def test_the_position_schemes_that_the_readme_names_are_taken() -> None:
+    for scheme in ("rope", "t5", "alibi", "learned", "sinusoidal"):
+        assert f"`{scheme}`" in README or f"model.positions={scheme}`" in README
+        loaded = load_config("t5_span", (f"model.positions={scheme}", "export.to=[]"))
+        assert loaded.model.positions.kind == scheme
+    assert load_config("t5_span", ("model.decoder_positions=none", "export.to=[]")).model.decoder_positions is not None
 
 
 def test_every_command_in_the_readmes_table_exists() -> None:
