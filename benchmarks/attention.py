@@ -206,7 +206,7 @@ def _rates(seconds: dict[str, dict[str, list[float]]], workload: Workload) -> di
 
 def _ratios(seconds: dict[str, dict[str, list[float]]], workload: Workload) -> dict[str, float]:
     """Ours against each other, and as a share of the matrix product's rate."""
-    found = {}
+    found: dict[str, float] = {}
     for part, contenders in seconds.items():
         ours = contenders.pop("ours")
         per_flop = _flops(part, "ours", workload) / _flops(part, "matmul", workload)

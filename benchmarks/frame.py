@@ -27,11 +27,11 @@ INSTRUCTION_SETS = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512f", "avx2", "s
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a benchmark found. `goals` names ratios and the least they should be."""
+    """What a benchmark found. `goals` names ratios and the least they should be; a ratio not measured is None."""
 
     benchmark: str
     figures: dict[str, Any]
-    ratios: dict[str, float]
+    ratios: dict[str, float | None]
     goals: dict[str, float]
     libraries: tuple[str, ...] = ()  # distributions whose versions matter
 
@@ -150,8 +150,9 @@ def _print_tables(outcome: dict[str, Any]) -> None:
     wanted = {goal["name"]: goal for goal in outcome["goals"]}
     for name, ratio in outcome["ratios"].items():
         goal = wanted.get(name)
+        reached = "not measured" if ratio is None else f"{ratio:.3g}"
         verdict = "" if goal is None else ("met" if goal["met"] else "NOT met")
-        goals.add_row(name, f"{ratio:.3g}", "" if goal is None else f"{goal['goal']:.3g}", verdict)
+        goals.add_row(name, reached, "" if goal is None else f"{goal['goal']:.3g}", verdict)
     console.print(goals)
 
 

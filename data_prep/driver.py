@@ -159,6 +159,9 @@ def _result(reference: Any, task: Task) -> Record:
         result = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise SpanwrightError(f"{task.label}: {type(error.cause).__name__}: {error.cause}") from error
+    except (ray.exceptions.LocalRayletDiedError, ray.exceptions.NodeDiedError) as error:
+        message = f"{task.label}: Ray itself was killed ({type(error).__name__}); the same command continues"
+        raise SpanwrightError(message) from error
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
         raise SpanwrightError(

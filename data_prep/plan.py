@@ -30,7 +30,8 @@ from data_prep.stages import STAGES, is_global, stage_module
 VERSIONS = {"read": 2, "sample": 2, "train": 1, "tokenize": 2, "finish": 1}
 
 HASH_RANGE = 2**64  # document hashes are 0 .. HASH_RANGE - 1
-SMALLEST_AUTO_SPLIT, LARGEST_AUTO_SPLIT, AUTO_SPLITS = 2**20, 2**28, 64
+SMALLEST_AUTO_SPLIT, LARGEST_AUTO_SPLIT, AUTO_SPLITS = 2**22, 2**28, 64
+MOST_SPLITS = 1024  # in a unit: its task stays small, however small the files are
 PART_BYTES, MOST_PARTS = 2**24, 1024  # observations per part of a reduction
 
 
@@ -150,7 +151,7 @@ def plan_units(files: Sequence[InputFile], config: DataConfig) -> list[Unit]:
     group: list[tuple[InputFile, int, int]] = []
     for file in files:
         for start, stop in ranges(file, config, split_bytes):
-            if group and _size(group) + stop - start > split_bytes:
+            if group and (_size(group) + stop - start > split_bytes or len(group) == MOST_SPLITS):
                 units.append(_unit(group))
                 group = []
             group.append((file, start, stop))
@@ -158,7 +159,7 @@ def plan_units(files: Sequence[InputFile], config: DataConfig) -> list[Unit]:
 
 
 def auto_split_bytes(corpus_bytes: int) -> int:
-    """A 64th of the corpus, within 1 MiB .. 256 MiB: the same on every machine."""
+    """A 64th of the corpus, within 4 MiB .. 256 MiB: the same on every machine."""
     return min(max(corpus_bytes // AUTO_SPLITS, SMALLEST_AUTO_SPLIT), LARGEST_AUTO_SPLIT)
 
 

@@ -6,11 +6,13 @@ has tokens (`words`, `sents`), one (`lang`, `pair`), or rows of start, stop and 
 The importance weights (`weight`, `ngrams`) need the whole corpus: `data_prep.finish.weight` makes them.
 """
 
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 
 import numpy as np
 
-from data_prep.columns.characters import Characters, anchors, unit_starts
+from data_prep.columns.characters import BLANK_LINE, Texts, anchors, unit_starts
 from data_prep.columns.config import ColumnsConfig
 from data_prep.columns.origin import lang_code, lang_number, pair_number
 from data_prep.columns.sents import sentence_places, sentence_starts
@@ -22,7 +24,10 @@ from data_prep.tokenizer import Tokenizer
 
 VERSION = 1  # raised when the same document would get other columns
 
-__all__ = ["VERSION", "ColumnsConfig", "column_types", "column_versions", "columns_of", "lang_code"]
+__all__ = ["VERSION", "ColumnsConfig", "annotated", "column_types", "column_versions", "columns_of", "lang_code"]
+
+_BATCH_CHARACTERS = 2**17
+Encoded = tuple[Document, np.ndarray]  # with its token ids
 
 _MARKS = Column(dtype="uint8", per="token")
 _TYPES = {
@@ -54,24 +59,68 @@ def columns_of(
     document: Document, token_ids: np.ndarray, tokenizer: Tokenizer, config: ColumnsConfig
 ) -> dict[str, np.ndarray]:
     """The columns of a document that do not need the corpus, as `ChunkBuilder.add` takes them."""
-    columns: dict[str, np.ndarray] = {}
+    [(_, _, columns)] = annotated([(document, token_ids)], tokenizer, config)
+    return columns
+
+
+def annotated(
+    encoded: Iterable[Encoded], tokenizer: Tokenizer, config: ColumnsConfig
+) -> Iterator[tuple[Document, np.ndarray, dict[str, np.ndarray]]]:
+    """Documents and their tokens with their columns, in order; a few are in memory at a time."""
+    for batch in _batches(encoded):
+        of_text = _columns_of_texts(batch, tokenizer, config)
+        for (document, token_ids), columns in zip(batch, of_text, strict=True):
+            if config.lang:
+                columns["lang"] = np.array([lang_number(document.lang)], np.uint16)
+            if config.pair:
+                columns["pair"] = np.array([pair_number(document)], np.int64)
+            yield document, token_ids, columns
+
+
+def _batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
+    batch: list[Encoded] = []
+    num_characters = 0
+    for document, token_ids in encoded:
+        batch.append((document, token_ids))
+        num_characters += len(document.text)
+        if num_characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, num_characters = [], 0
+    if batch:
+        yield batch
+
+
+def _columns_of_texts(
+    batch: Sequence[Encoded], tokenizer: Tokenizer, config: ColumnsConfig
+) -> list[dict[str, np.ndarray]]:
+    """The columns that follow from the texts. ASCII texts, for which there are faster ways, go together."""
+    columns: list[dict[str, np.ndarray]] = [{} for _ in batch]
     if config.words or config.sents or config.spans:
-        columns |= _columns_of_text(document, tokenizer.token_starts(document.text, token_ids), config)
-    if config.lang:
-        columns["lang"] = np.array([lang_number(document.lang)], np.uint16)
-    if config.pair:
-        columns["pair"] = np.array([pair_number(document)], np.int64)
+        ascii_only = [document.text.isascii() for document, _ in batch]
+        for kind in (True, False):
+            numbers = [n for n in range(len(batch)) if ascii_only[n] is kind]
+            made = _columns_of_joined([batch[n] for n in numbers], tokenizer, config) if numbers else ()
+            for number, found in zip(numbers, made, strict=True):
+                columns[number] = found
     return columns
 
 
-def _columns_of_text(document: Document, token_starts: np.ndarray, config: ColumnsConfig) -> dict[str, np.ndarray]:
-    columns: dict[str, np.ndarray] = {}
-    characters = Characters.of(document.text)
-    anchored = anchors(characters, token_starts)
+def _columns_of_joined(
+    batch: Sequence[Encoded], tokenizer: Tokenizer, config: ColumnsConfig
+) -> Iterator[dict[str, np.ndarray]]:
+    texts = Texts([document.text for document, _ in batch])
+    num_tokens = [len(token_ids) for _, token_ids in batch]
+    starts = tokenizer.token_starts_of_texts(texts.texts, [token_ids for _, token_ids in batch])
+    starts += np.repeat(np.arange(len(batch)) * len(BLANK_LINE), num_tokens)
+    anchored = anchors(texts, starts, num_tokens)
+    marks: dict[str, np.ndarray] = {}
     if config.words:
-        columns["words"] = unit_starts(word_starts(characters, config.words), anchored)
+        marks["words"] = unit_starts(word_starts(texts, config.words), anchored)
     if config.sents:
-        columns["sents"] = sentence_starts(sentence_places(characters, config.sents), anchored)
-    if config.spans:
-        columns["spans"] = token_spans(document, config.spans, token_starts)
-    return columns
+        marks["sents"] = sentence_starts(sentence_places(texts, config.sents), anchored)
+    bounds = itertools.pairwise(itertools.accumulate(num_tokens, initial=0))
+    for (document, _), begin, (start, stop) in zip(batch, texts.begins.tolist(), bounds, strict=True):
+        columns = {name: column[start:stop] for name, column in marks.items()}
+        if config.spans:
+            columns["spans"] = token_spans(document, config.spans, starts[start:stop] - begin)
+        yield columns

@@ -1,16 +1,21 @@
-"""Characters and tokens of one document: from places in the text to columns, one number per token.
+"""Characters and tokens of documents: from places in the text to columns, one number per token.
 
 A token stands for its *anchor*: the first of its characters that is not white space, or its first character where it
 has no other. So "▁word" belongs to "word" and not to what comes before the space; a single space before a word belongs
 to it as well when it is a token of its own. A token begins a unit (a word, a sentence) where a unit begins after the
 anchor of the token before, up to its own.
+
+Small documents are handled together, as one text with blank lines between them: what a call costs is paid once. No rule
+looks across a blank line; tokens keep to their documents by `Texts.begins` and `Texts.ends`.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+BLANK_LINE = "\n\n"
 _SPACE = 0x20
 _LAST_SPACE = 0x3000  # the highest white space of Unicode
 _LAST_SINGLE = 0xFFFF  # UTF-16 has two units for a character beyond
@@ -53,29 +58,63 @@ class Characters:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Texts, and all of them as one."""
+
+    texts: Sequence[str]
+
+    @functools.cached_property
+    def characters(self) -> Characters:
+        """All of them, joined by blank lines."""
+        return Characters.of(BLANK_LINE.join(self.texts))
+
+    @functools.cached_property
+    def begins(self) -> np.ndarray:
+        """Where each begins: [texts] int64."""
+        return self.ends - [len(text) for text in self.texts]
+
+    @functools.cached_property
+    def ends(self) -> np.ndarray:
+        """Where each ends: [texts] int64."""
+        lengths = np.array([len(text) + len(BLANK_LINE) for text in self.texts], np.int64)
+        return np.cumsum(lengths) - len(BLANK_LINE)
+
+
+@dataclass(frozen=True)
 class Anchors:
-    """Where the tokens of a text are anchored, and which of them are white space alone."""
+    """Where tokens are anchored, and which of them are white space alone."""
 
     places: np.ndarray  # [tokens] int64, never descending
     blank_tokens: np.ndarray  # their numbers, ascending
+    firsts: np.ndarray  # numbers of the tokens that are the first of their text, ascending
+    begins: np.ndarray  # where the text of each blank token begins
 
     def places_of_text(self) -> np.ndarray:
         """The places, but white space alone stands where the token before it does: [tokens] int64."""
         if not len(self.blank_tokens):
             return self.places
         places = self.places.copy()
-        places[self.blank_tokens] = 0
+        places[self.blank_tokens] = self.begins
         return np.maximum.accumulate(places)
 
 
-def anchors(characters: Characters, token_starts: np.ndarray) -> Anchors:
-    """The anchors of tokens that begin at `token_starts`, ascending; the bytes of one character share its place."""
-    blank, end = characters.blank, len(characters.text)
-    places = np.minimum(token_starts, max(end - 1, 0), dtype=np.int64)
+def anchors(texts: Texts, token_starts: np.ndarray, num_tokens: Sequence[int]) -> Anchors:
+    """The anchors of tokens that begin at `token_starts`, ascending; the bytes of one character share its place.
+
+    `num_tokens` is how many of them each text has.
+    """
+    blank, codes = texts.characters.blank, texts.characters.codes
+    counts = np.asarray(num_tokens)
+    text_of = np.repeat(np.arange(len(counts)), counts)
+    ends = texts.ends[text_of]
+    places = np.minimum(token_starts, np.maximum(ends - 1, texts.begins[text_of]), dtype=np.int64)
+    firsts, lasts = (np.cumsum(counts) - counts)[counts > 0], np.cumsum(counts)[counts > 0] - 1
     moving = np.flatnonzero(blank[places])
     if not len(moving):
-        return Anchors(places, moving)
-    starts, stops = places[moving], np.concatenate((places[1:], [end]))[moving]
+        return Anchors(places, moving, firsts, moving)
+    next_places = np.concatenate((places[1:], [0]))
+    next_places[lasts] = texts.ends[counts > 0]
+    starts, stops = places[moving], next_places[moving]
     found = starts + 1
     going = np.flatnonzero(blank[found] & (found < stops))
     while len(going):
@@ -84,20 +123,22 @@ def anchors(characters: Characters, token_starts: np.ndarray) -> Anchors:
     alone = np.flatnonzero(found >= stops)
     if len(alone):
         begin, next_place = starts[alone], found[alone]
-        single = (next_place == stops[alone]) & (next_place == begin + 1) & (next_place < end)
-        single &= (characters.codes[begin] == _SPACE) & ~blank[next_place]
+        single = (next_place == stops[alone]) & (next_place == begin + 1) & (next_place < ends[moving[alone]])
+        single &= (codes[begin] == _SPACE) & ~blank[next_place]
         found[alone] = np.where(single, next_place, begin)
         alone = alone[~single]
     places[moving] = found
-    return Anchors(places, moving[alone])
+    blank_tokens = moving[alone]
+    return Anchors(places, blank_tokens, firsts, texts.begins[text_of[blank_tokens]])
 
 
 def unit_starts(is_start: np.ndarray, anchored: Anchors) -> np.ndarray:
-    """Which tokens begin a unit, [tokens] uint8: the first always. `is_start`: which of the characters do."""
+    """Which tokens begin a unit, [tokens] uint8: a text's first always. `is_start`: which of the characters do."""
     starts = np.ones(len(anchored.places), np.uint8)
     if len(starts) > 1:
         units = np.cumsum(is_start, dtype=np.int32)[anchored.places]
         np.not_equal(units[1:], units[:-1], out=starts[1:].view(np.bool_))
+        starts[anchored.firsts] = 1
     return starts
 
 

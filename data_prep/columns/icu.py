@@ -13,12 +13,12 @@ def icu_words(text: str) -> np.ndarray:
     return marked(_places(WordBreaker(text, _LOCALE), Characters.of(text)), len(text))
 
 
-def icu_sentences(text: str, characters: Characters) -> list[int]:
+def icu_sentences(text: str, characters: Characters) -> np.ndarray:
     """The places where sentences of `text` begin, ascending; `characters` are as wide as those of `text`."""
     return _places(SentenceBreaker(text, _LOCALE), characters)
 
 
-def _places(breaker: BaseBreaker, characters: Characters) -> list[int]:
-    starts = [start for start, _ in breaker.segments()]
+def _places(breaker: BaseBreaker, characters: Characters) -> np.ndarray:
+    starts = np.array([start for start, _ in breaker.segments()], np.int64)
     in_utf16 = characters.utf16_places
-    return starts if in_utf16 is None else np.searchsorted(in_utf16, starts).tolist()
+    return starts if in_utf16 is None else np.searchsorted(in_utf16, starts)

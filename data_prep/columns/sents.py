@@ -8,12 +8,13 @@
 Source: Unicode Standard Annex #29, rules SB3 to SB11 (https://www.unicode.org/reports/tr29/).
 """
 
+import functools
 import re
 from typing import Literal
 
 import numpy as np
 
-from data_prep.columns.characters import Anchors, Characters
+from data_prep.columns.characters import BLANK_LINE, Anchors, Characters, Texts
 from data_prep.columns.icu import icu_sentences
 
 _WRAPPED_LINE = re.compile(r"\n(?<!\n\n)(?=[^\W_])")
@@ -28,19 +29,19 @@ _LONGEST_WORD = max(map(len, _ABBREVIATIONS))
 _BREAKS = re.compile(r"[^\w]+")
 
 
-def sentence_places(characters: Characters, kind: Literal["unicode", "rules"]) -> list[int]:
-    """Where sentences begin, in characters, ascending; 0 is the first where there is any text."""
-    text = characters.text
+def sentence_places(texts: Texts, kind: Literal["rules", "unicode"]) -> np.ndarray:
+    """Where sentences begin, in characters, ascending: [sentences] int64. Every text begins one."""
+    characters = texts.characters
     if kind == "unicode":
-        return icu_sentences(text, characters)
-    starts = icu_sentences(_unwrapped(text), characters)
-    return [start for start in starts if start < 3 or text[start - 2] != "." or not _goes_on(text, start)]
+        return icu_sentences(characters.text, characters)
+    places = icu_sentences(BLANK_LINE.join(map(_unwrapped, texts.texts)), characters)
+    return places[~_after_abbreviation(characters, places)]
 
 
-def sentence_starts(places: list[int], anchored: Anchors) -> np.ndarray:
+def sentence_starts(places: np.ndarray, anchored: Anchors) -> np.ndarray:
     """Which tokens begin a sentence: [tokens] uint8, the first always; white space alone belongs to the one before."""
     starts = np.zeros(len(anchored.places) + 1, np.uint8)  # the last is for sentences that no token begins
-    starts[0] = 1
+    starts[anchored.firsts] = 1
     starts[np.searchsorted(anchored.places_of_text(), places)] = 1
     return starts[:-1]
 
@@ -48,6 +49,39 @@ def sentence_starts(places: list[int], anchored: Anchors) -> np.ndarray:
 def _unwrapped(text: str) -> str:
     """As many characters, with a space for each line's end inside a paragraph."""
     return _WRAPPED_LINE.sub(" ", text.replace("\r\n", " \n")) if "\n" in text else text
+
+
+def _after_abbreviation(characters: Characters, places: np.ndarray) -> np.ndarray:
+    """Before which of the places the sentence does not end: [places] bool.
+
+    Looks at the ASCII letters, digits and `_` before the dot as one number, and `_goes_on` at everything else.
+    """
+    codes, found = characters.codes, np.zeros(len(places), bool)
+    later = np.flatnonzero(places >= 3)
+    candidates = later[codes[places[later] - 2] == ord(".")]
+    before = places[candidates][:, None] - 3 - np.arange(_LONGEST_WORD + 1)  # from the dot backwards
+    window = np.where(before >= 0, codes[np.maximum(before, 0)], ord(" "))
+    in_word = np.logical_and.accumulate(_word_table().take(np.minimum(window, 128)), axis=1)
+    keys = (np.where(in_word, window, 0).astype(np.int64) << (8 * np.arange(_LONGEST_WORD + 1))).sum(axis=1)
+    found[candidates] = np.isin(keys, _abbreviation_keys())
+    if not characters.is_ascii:
+        for number in np.flatnonzero((window > 127).any(axis=1)).tolist():
+            found[candidates[number]] = _goes_on(characters.text, int(places[candidates[number]]))
+    return found
+
+
+@functools.cache
+def _word_table() -> np.ndarray:
+    """Which characters below 128 belong to words, and that 128 does not: [129] bool."""
+    return np.array([chr(code).isalnum() or code == ord("_") for code in range(128)] + [False])
+
+
+@functools.cache
+def _abbreviation_keys() -> np.ndarray:
+    """The abbreviations and initials of ASCII, each as a number, the last letter lowest."""
+    initials = {chr(code) for code in range(ord("A"), ord("Z") + 1)} - {"I"}
+    spelled = [word.encode() for word in _ABBREVIATIONS | initials if word.isascii()]
+    return np.array(sorted(int.from_bytes(word, "big") for word in spelled), np.int64)
 
 
 def _goes_on(text: str, start: int) -> bool:

@@ -20,12 +20,12 @@ from importlib.metadata import entry_points
 
 import numpy as np
 
-from data_prep.columns.characters import Characters, marked
+from data_prep.columns.characters import Characters, Texts, marked
 from data_prep.columns.icu import icu_words
 from data_prep.errors import InputError
 
 PLUGINS = "spanwright.words"
-_BLOCK_CHARS = 2**16
+_BLOCK_CHARS = 2**13
 
 # What a character does to the boundaries around it. From MID_LETTER on, the characters on both sides decide.
 COMPLEX, OTHER, LETTER, NUMERIC, JOINER, SPACE, CR, LF, MID_LETTER, MID_NUMBER, MID_BOTH = range(11)
@@ -35,8 +35,9 @@ _TABLE_SIZE = 0x2800
 Segmenter = Callable[[str], list[str]]
 
 
-def word_starts(characters: Characters, kind: str) -> np.ndarray:
+def word_starts(texts: Texts, kind: str) -> np.ndarray:
     """Which characters begin a unit: [characters] uint8."""
+    characters = texts.characters
     if kind == "whitespace":
         return _whitespace_starts(characters)
     if kind == "unicode":
@@ -44,7 +45,7 @@ def word_starts(characters: Characters, kind: str) -> np.ndarray:
             return _joined_starts(np.frombuffer(characters.data.translate(_ascii_classes()), np.uint8))
         parts = [_block_starts(*block) for block in _blocks(characters)]
         return np.concatenate(parts)
-    return _plugin_starts(characters.text, kind, plugin(kind))
+    return _plugin_starts(texts, kind, plugin(kind))
 
 
 def plugin(name: str) -> Segmenter:
@@ -62,12 +63,16 @@ def _whitespace_starts(characters: Characters) -> np.ndarray:
     return starts
 
 
-def _plugin_starts(text: str, name: str, segment: Segmenter) -> np.ndarray:
-    units = segment(text)
-    if "".join(units) != text:
-        raise InputError(f"data.columns.words: the segmenter {name!r} changed the text: its units do not join to it")
-    stops = np.cumsum([0, *map(len, units)], dtype=np.int64)
-    return marked(np.unique(stops[stops < len(text)]), len(text))
+def _plugin_starts(texts: Texts, name: str, segment: Segmenter) -> np.ndarray:
+    starts = np.ones(len(texts.characters.text), np.uint8)
+    for text, begin in zip(texts.texts, texts.begins.tolist(), strict=True):
+        units = segment(text)
+        if "".join(units) != text:
+            message = f"data.columns.words: the segmenter {name!r} changed the text: its units do not join to it"
+            raise InputError(message)
+        stops = np.cumsum([0, *map(len, units)], dtype=np.int64)
+        starts[begin : begin + len(text)] = marked(np.unique(stops[stops < len(text)]), len(text))
+    return starts
 
 
 def _blocks(characters: Characters) -> Iterator[tuple[str, np.ndarray]]:

@@ -56,9 +56,9 @@ class _IdfObserver:
         self._place = np.zeros(vocab_size, np.int64)
 
     def add(self, document: Document, token_ids: np.ndarray) -> None:
-        places = np.arange(len(token_ids))
-        self._place[token_ids] = places
-        last = token_ids[self._place[token_ids] == places]  # one occurrence of each token
+        ids, places = token_ids.astype(np.intp), np.arange(len(token_ids))
+        self._place[ids] = places
+        last = ids[self._place[ids] == places]  # one occurrence of each token
         self._counts[1:][last] += 1
         self._counts[0] += 1
 

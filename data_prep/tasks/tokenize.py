@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from data_prep.columns import column_versions, columns_of
+from data_prep.columns import annotated, column_versions
 from data_prep.columns.config import ColumnsConfig
 from data_prep.config import ShardsConfig
 from data_prep.documents import DOCUMENTS_NAME, read_documents
@@ -63,18 +63,16 @@ class TokenizeTask:
 
 def run(task: TokenizeTask, work: WorkFolder) -> dict[str, Any]:
     """Write the unit's shards, one for each split that has documents; the record holds their manifest entries."""
-    tokenizer = Tokenizer.load(work.folder(task.tokenizer_folder))
-    if tokenizer.digest != task.tokenizer:
-        raise InputError(f"{tokenizer.folder}: the tokenizer changed while it was in use; run the same command again")
+    tokenizer = _tokenizer(work.folder(task.tokenizer_folder), task.tokenizer)
     observers: dict[str, TokenObserver] = {
         stage.kind: finish_module(stage.kind).observer(stage.config, tokenizer.vocab_size) for stage in task.finishes
     }
     window_sizes = () if task.finishes else task.shards.window_sizes
     counts = LanguageTokens(tokenizer.special.unk)
     with UnitShards(work.new_folder(task.id), token_dtype(tokenizer.vocab_size), task.shards, window_sizes) as shards:
-        for document in read_documents(work.folder(task.documents.task_id) / DOCUMENTS_NAME):
-            token_ids = tokenizer.encode(document.text)
-            columns = columns_of(document, token_ids, tokenizer, task.columns)
+        documents = read_documents(work.folder(task.documents.task_id) / DOCUMENTS_NAME)
+        encoded = ((document, tokenizer.encode(document.text)) for document in documents)
+        for document, token_ids, columns in annotated(encoded, tokenizer, task.columns):
             heldout = group_hash(document) <= task.heldout_limit
             shards.add(SPLITS[heldout], TokenizedDocument(document.id, token_ids, columns))
             counts.add(document, token_ids)
@@ -93,6 +91,14 @@ def run(task: TokenizeTask, work: WorkFolder) -> dict[str, Any]:
         "observations": observations,
         "files": files,
     }
+
+
+@functools.lru_cache(maxsize=1)  # a worker has many tasks of one preparation, and loading takes a quarter of a second
+def _tokenizer(folder: Path, digest: str) -> Tokenizer:
+    tokenizer = Tokenizer.load(folder)
+    if tokenizer.digest != digest:
+        raise InputError(f"{folder}: the tokenizer changed while it was in use; run the same command again")
+    return tokenizer
 
 
 class LanguageTokens:

@@ -13,6 +13,7 @@ For models that `exact.py` accepts, `encoder.cpp` does 1 to 3 faster; the ids ar
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -90,6 +91,19 @@ class Tokenizer:
             if not np.array_equal(ids, token_ids):
                 raise InputError(f"{self.folder}: these {len(token_ids)} token ids are not what this tokenizer gives")
         return starts
+
+    def token_starts_of_texts(self, texts: Sequence[str], token_ids: Sequence[np.ndarray]) -> np.ndarray:
+        """`token_starts` of several texts as if they stood one after another: int64 [tokens of all]."""
+        lengths = self._piece_num_bytes[np.concatenate(token_ids)]
+        bounds = np.cumsum([len(ids) for ids in token_ids])
+        text_ends = np.cumsum([len(text) if text.isascii() else len(text.encode()) for text in texts])
+        if np.array_equal(np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))[bounds], text_ends):
+            starts = starts_by_length("".join(texts), lengths)
+            assert starts is not None
+            return starts.astype(np.int64)
+        begins = list(itertools.accumulate(map(len, texts[:-1]), initial=0))
+        several = zip(begins, texts, token_ids, strict=True)
+        return np.concatenate([begin + self.token_starts(text, ids) for begin, text, ids in several], dtype=np.int64)
 
     def id_to_piece(self, index: int) -> str:
         """The piece as the model spells it: U+2581 for a space, `<0x0A>` for a byte, `<extra_id_0>`."""

@@ -1,11 +1,10 @@
 """Ray carries descriptions of work and of results, never the corpus."""
 
 import json
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-from ray import cloudpickle
 
 from data_prep.build import Build
 from data_prep.config import DataConfig
@@ -24,7 +23,7 @@ def sizes_through_ray(config: DataConfig, out: Path) -> list[int]:
     def run_tasks(function: Any, tasks: Sequence[Any], work: WorkFolder, on_done: Any) -> None:
         for task in tasks:
             record = execute(function, task, work.root)
-            sent = [cloudpickle.dumps((function, task, work.root)), cloudpickle.dumps(record)]
+            sent = [pickle.dumps((function, task, work.root)), pickle.dumps(record)]
             assert not any(MARK.encode() in data for data in sent)
             sizes.extend(map(len, sent))
             on_done(task, record)

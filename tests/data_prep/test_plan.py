@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from data_prep.config import DataConfig, ShardsConfig, TokenizerConfig
 from data_prep.plan import (
     HASH_RANGE,
+    MOST_SPLITS,
     PART_BYTES,
     Stage,
     auto_split_bytes,
@@ -42,6 +43,11 @@ def test_small_files_share_a_unit_and_large_lines_are_cut() -> None:
     ]
 
 
+def test_a_unit_has_a_bounded_number_of_files() -> None:
+    units = plan_units([file(str(number), 1) for number in range(2 * MOST_SPLITS + 1)], DataConfig())
+    assert [len(unit.splits) for unit in units] == [MOST_SPLITS, MOST_SPLITS, 1]
+
+
 def test_a_text_file_is_cut_only_where_its_documents_are_smaller() -> None:
     files = [file("a", 10_000)]
     assert shape(plan_units(files, DataConfig(split_bytes=5000))) == [[("a", 0, 10_000)]]
@@ -65,7 +71,7 @@ def test_every_byte_is_in_exactly_one_unit_in_order(sizes: list[int], split_byte
 
 
 def test_the_split_size_follows_the_corpus_within_bounds() -> None:
-    assert auto_split_bytes(10) == 2**20
+    assert auto_split_bytes(10) == 2**22
     assert auto_split_bytes(2**30) == 2**24
     assert auto_split_bytes(2**50) == 2**28
 

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data_prep.columns import ColumnsConfig, column_types, column_versions, columns_of, lang_code
-from data_prep.columns.characters import Characters, anchors, unit_starts
+from data_prep.columns import ColumnsConfig, annotated, column_types, column_versions, columns_of, lang_code
+from data_prep.columns.characters import Texts, anchors, unit_starts
 from data_prep.columns.origin import lang_number
 from data_prep.columns.sents import sentence_starts
 from data_prep.errors import InputError
@@ -60,6 +60,31 @@ def test_columns_line_up_with_the_tokens_of_any_text(tokenizer: Tokenizer, text:
     chunk.check()  # spans lie within the document
 
 
+ANY_TEXT = st.text(
+    st.one_of(
+        st.sampled_from("aAéж字😀\u0301'1 .!\n\r\t\u2029\u200d<p>/\u2581"), st.characters(exclude_categories=["Cs"])
+    )
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(ANY_TEXT, max_size=8), st.sampled_from(["rules", "unicode"]), st.sampled_from(["whitespace", "unicode"])
+)
+@example(["A.\r", "\nb c", " ", "", "\u0301 Dr", ". J", ". K"], "rules", "unicode")
+@example(["a.\n", "\r\r", "\nAb. x", "  ", " c", "字", "字"], "rules", "whitespace")
+def test_documents_get_the_columns_together_that_they_get_alone(
+    tokenizer: Tokenizer, texts: list[str], sents: str, words: str
+) -> None:
+    asked = config(**(ALL | {"words": words, "sents": sents}))
+    encoded = [(Document(str(n), text, "x", lang="de"), tokenizer.encode(text)) for n, text in enumerate(texts)]
+    together = list(annotated(encoded, tokenizer, asked))
+    assert [document.text for document, _, _ in together] == texts
+    for document, token_ids, columns in together:
+        alone = columns_of(document, token_ids, tokenizer, asked)
+        assert {name: column.tolist() for name, column in columns.items()} == {n: c.tolist() for n, c in alone.items()}
+
+
 def test_words_take_the_space_before_them_and_bytes_stay_together(tokenizer: Tokenizer) -> None:
     text = "They didn't pay 3.5 francs 𝄞x.  Yes"
     found = grouped(tokenizer, text, "words", words="unicode")
@@ -74,19 +99,18 @@ def test_sentences_are_whole_and_their_spaces_belong_to_the_one_before(tokenizer
 
 
 def test_a_token_stands_for_its_first_character_that_is_no_space() -> None:
-    characters = Characters.of("ab  c   \u00a0d\n")
+    texts = Texts(["ab  c   \u00a0d\n"])
     starts = np.array([0, 2, 5, 7, 10, 10], np.int32)
-    anchored = anchors(characters, starts)
+    anchored = anchors(texts, starts, [6])
     assert anchored.places.tolist() == [0, 4, 5, 9, 10, 10]
     assert anchored.blank_tokens.tolist() == [2, 4, 5]
     assert unit_starts(np.ones(11, np.uint8), anchored).tolist() == [1, 1, 1, 1, 1, 0]
     assert anchored.places_of_text().tolist() == [0, 4, 4, 9, 9, 9]
-    assert sentence_starts([0, 1, 5, 10], anchored).tolist() == [1, 1, 0, 1, 0, 0]
+    assert sentence_starts(np.array([0, 1, 5, 10]), anchored).tolist() == [1, 1, 0, 1, 0, 0]
 
 
 def test_a_space_before_a_word_belongs_to_it_and_longer_white_space_does_not() -> None:
-    characters = Characters.of("a b  c ")
-    anchored = anchors(characters, np.arange(7, dtype=np.int32))
+    anchored = anchors(Texts(["a b  c "]), np.arange(7, dtype=np.int32), [7])
     assert anchored.places.tolist() == [0, 2, 2, 3, 5, 5, 6]
     assert anchored.blank_tokens.tolist() == [3, 6]
 

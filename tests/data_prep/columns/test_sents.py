@@ -2,16 +2,17 @@
 
 from typing import Literal
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data_prep.columns.characters import Characters
-from data_prep.columns.sents import sentence_places
+from data_prep.columns.characters import Characters, Texts
+from data_prep.columns.sents import _after_abbreviation, _goes_on, sentence_places
 
 
 def sentences(text: str, kind: Literal["rules", "unicode"]) -> list[str]:
-    places = sentence_places(Characters.of(text), kind)
+    places = sentence_places(Texts([text]), kind).tolist()
     return [text[start:stop] for start, stop in zip(places, [*places[1:], len(text)], strict=True)]
 
 
@@ -42,7 +43,17 @@ def test_unicode_sentences_end_at_every_line() -> None:
 @given(st.text(st.one_of(st.sampled_from("aA1.!?\n\r \t\u2029。😀\u0301"), st.characters(exclude_categories=["Cs"]))))
 def test_any_text_is_cut_into_sentences_that_begin_at_its_start(text: str) -> None:
     for kind in ("rules", "unicode"):
-        places = sentence_places(Characters.of(text), kind)  # type: ignore[arg-type]
+        places = sentence_places(Texts([text]), kind).tolist()  # type: ignore[arg-type]
         assert places[:1] == [0][: len(text)]
         assert places == sorted(set(places))
         assert max(places, default=-1) < len(text)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(st.one_of(st.sampled_from("ADrIMs_1. ..\n-éЖ"), st.sampled_from("abpp")), max_size=40), st.booleans())
+@example("Dr. J. I. Messrs. xMessrs. _Dr. 1. é. ул. .", True)
+def test_abbreviations_are_found_with_numbers_as_they_are_one_by_one(text: str, ascii_only: bool) -> None:
+    text = text.encode("ascii", "ignore").decode() if ascii_only else text
+    places = np.arange(len(text))
+    expected = [place >= 3 and text[place - 2] == "." and _goes_on(text, place) for place in places.tolist()]
+    assert _after_abbreviation(Characters.of(text), places).tolist() == expected

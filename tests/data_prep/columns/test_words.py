@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_prep.columns import words
-from data_prep.columns.characters import Characters
+from data_prep.columns.characters import Characters, Texts
 from data_prep.columns.icu import icu_words
 from data_prep.columns.words import word_starts
 from data_prep.errors import InputError
@@ -24,7 +24,7 @@ SIMPLE = st.text(
 
 
 def units(text: str, kind: str = "unicode") -> list[str]:
-    places = np.flatnonzero(word_starts(Characters.of(text), kind)).tolist()
+    places = np.flatnonzero(word_starts(Texts([text]), kind)).tolist()
     return [text[start:stop] for start, stop in zip(places, [*places[1:], len(text)], strict=True)]
 
 
@@ -33,7 +33,7 @@ def units(text: str, kind: str = "unicode") -> list[str]:
 @example("a\u0600b")
 @example("1.2,3 a.b,c a'b'' x:y _:_ 1_:2")
 def test_the_fast_path_says_what_icu_says(text: str) -> None:
-    assert word_starts(Characters.of(text), "unicode").tolist() == icu_words(text).tolist()
+    assert word_starts(Texts([text]), "unicode").tolist() == icu_words(text).tolist()
 
 
 def test_latin_greek_cyrillic_and_code_take_the_fast_path() -> None:
@@ -49,7 +49,7 @@ def test_blocks_of_lines_say_what_the_whole_text_says(text: str) -> None:
     whole = icu_words(text).tolist()
     blocks, words._BLOCK_CHARS = words._BLOCK_CHARS, 3
     try:
-        assert word_starts(Characters.of(text), "unicode").tolist() == whole
+        assert word_starts(Texts([text]), "unicode").tolist() == whole
     finally:
         words._BLOCK_CHARS = blocks
 
@@ -74,7 +74,7 @@ def test_whitespace_words_are_what_stands_between_white_space() -> None:
 
 def test_an_unknown_segmenter_is_a_wrong_input_that_names_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"data.columns.words: no segmenter 'martian'; known: whitespace, unicode"):
-        word_starts(Characters.of("a"), "martian")
+        word_starts(Texts(["a"]), "martian")
 
 
 def test_an_installed_package_can_bring_a_segmenter(tmp_path: Path) -> None:
@@ -85,11 +85,11 @@ def test_an_installed_package_can_bring_a_segmenter(tmp_path: Path) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pairs\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[spanwright.words]\npairs = pairs:cut\nbroken = broken:cut\n")
     code = """
-from data_prep.columns.characters import Characters
+from data_prep.columns.characters import Texts
 from data_prep.columns.words import word_starts
-print(word_starts(Characters.of("abcde"), "pairs").tolist(), word_starts(Characters.of(""), "pairs").tolist())
+print(word_starts(Texts(["abcde"]), "pairs").tolist(), word_starts(Texts([""]), "pairs").tolist())
 try:
-    word_starts(Characters.of("a b"), "broken")
+    word_starts(Texts(["a b"]), "broken")
 except Exception as error:
     print(error)
 """
