@@ -31,7 +31,7 @@ class Outcome:
 
     benchmark: str
     figures: dict[str, Any]
-    ratios: dict[str, float | None]
+    ratios: Mapping[str, float | None]
     goals: dict[str, float]
     libraries: tuple[str, ...] = ()  # distributions whose versions matter
 
@@ -43,8 +43,9 @@ class Outcome:
             "figures": self.figures,
             "ratios": self.ratios,
             "goals": [
-                {"name": name, "goal": goal, "reached": self.ratios[name], "met": self.ratios[name] >= goal}
+                {"name": name, "goal": goal, "reached": reached, "met": reached is not None and reached >= goal}
                 for name, goal in self.goals.items()
+                for reached in [self.ratios[name]]
             ],
         }
 

@@ -1,5 +1,8 @@
 """What each part of a preparation takes alone: CPU seconds of one process, everything else being in memory already."""
 
+import collections
+import functools
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,13 +40,13 @@ def stage_seconds(config: DataConfig, tokenizer: Tokenizer, folder: Path) -> dic
     pairs = list(zip(documents, token_ids, strict=True))
     for name in ("words", "sents"):
         only = ColumnsConfig.model_validate({name: getattr(config.columns, name)})
-        clock.time(name, lambda only=only: list(annotated(pairs, tokenizer, only)))
+        clock.time(name, functools.partial(lambda only: list(annotated(pairs, tokenizer, only)), only))
     tokenized = [
         TokenizedDocument(d.id, ids, columns) for d, ids, columns in annotated(pairs, tokenizer, config.columns)
     ]
     assert config.columns.weight is not None
     observer = weight.observer(config.columns.weight, tokenizer.vocab_size)
-    clock.time("weight: observe", lambda: [observer.add(document, ids) for document, ids in pairs])
+    clock.time("weight: observe", lambda: collections.deque(itertools.starmap(observer.add, pairs), maxlen=0))
     clock.time("write shards", lambda: _write_shards(config, tokenizer, tokenized, folder / "shards"))
     return clock.seconds
 
