@@ -3,7 +3,7 @@
 1. find     CONFIG is a path, a run folder, or a recipe's name; built-in files are found from any working directory.
 2. read     YAML 1.2, safe: `no` is a word, `1e-4` a number; duplicate keys and tags that build objects are errors.
 3. extend   `extends:` names the file to start from; a section given as a string is the file of that name.
-4. merge    mappings merge key by key, everything else replaces; overrides come last.
+4. merge    mappings merge key by key (one of another `kind` replaces, as everything else does); overrides come last.
 
 Nothing here knows which keys exist: pipeline.config does.
 """
@@ -67,7 +67,7 @@ class ConfigTree:
             target, source = (*at, *path, key), (*path, key)
             place = places.get(source, COMMAND_LINE)
             if isinstance(value, dict) and value:
-                if (there := self._get(target)) is None:
+                if (there := self._get(target)) is None or _is_other_kind(there, value):
                     self.replace(target, {}, place)
                 elif not isinstance(there, dict):
                     raise InputError(f"{place}: {'.'.join(target)} is {there!r}, not a section.")
@@ -115,6 +115,10 @@ def find_config(name: str) -> Path:
     raise InputError(
         f"no config named {name!r}. {hint}Give a YAML file, a run folder, or a recipe: {', '.join(recipes)}."
     )
+
+
+def _is_other_kind(there: Any, value: Mapping[str, Any]) -> bool:
+    return isinstance(there, dict) and "kind" in value and there.get("kind", value["kind"]) != value["kind"]
 
 
 def load_tree(path: Path, overrides: Sequence[str] = ()) -> ConfigTree:

@@ -16,6 +16,7 @@ what reading the next sample costs. Reading stays inside one block at a time, so
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,9 +29,11 @@ from data_prep.shards.packing import DEFAULT_MAX_PIECES, Packing, Windows
 from data_prep.shards.reader import Split
 from pipeline.corruption.philox import stream_key
 from pipeline.permutation import permute, permute_array
+from pipeline.token_columns import SPANS, WantedColumn, check_kinds, token_column
 
 _PLAN_CACHE_BYTES = 64 << 20
 _COUNT_CACHE_SHARDS = 4096
+_COLUMN_CACHE_BYTES = 32 << 20
 
 
 class StreamConfig(Section):
@@ -72,6 +75,7 @@ class Sample:
     piece_offsets: np.ndarray  # [pieces + 1] int64
     piece_starts: np.ndarray = field(repr=False)  # [pieces] int64, the first token of each piece within the chunk
     split: Split = field(repr=False)
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)  # [n] uint8 each, those asked for
 
     @property
     def documents(self) -> list[Piece]:
@@ -90,9 +94,13 @@ class Stream:
     """The samples of a split in the order of a run. May be sent to loader workers by any start method."""
 
     def __init__(
-        self, split: Split, config: StreamConfig, seed: int, name: str = "train", shuffle: bool = True
-    ) -> None:
+        self, split: Split, config: StreamConfig, seed: int, name: str = "train", shuffle: bool = True,
+        columns: Sequence[WantedColumn] = (),
+    ) -> None:  # fmt: skip
         self.split, self.config, self.seed, self.name, self.shuffle = split, config, seed, name, shuffle
+        self._columns = tuple(columns)
+        for wanted in self._columns:
+            check_kinds(split, wanted)
         per_shard = split.shard_window_counts(config.window, config.packing, config.max_pieces)
         self._shard_offsets = np.concatenate([[0], np.cumsum(per_shard)])
         self._block_edges = _block_edges(split.num_shards, config.block_shards)
@@ -112,6 +120,9 @@ class Stream:
         self._orders: BoundedCache[int, tuple[np.ndarray, np.ndarray]] = BoundedCache(2)
         self._chunk_offsets: BoundedCache[int, np.ndarray] = BoundedCache(_COUNT_CACHE_SHARDS)
         self._plans: BoundedCache[int, Windows] = BoundedCache(_PLAN_CACHE_BYTES, cost=lambda plan: plan.num_bytes)
+        self._marks: BoundedCache[tuple[int, WantedColumn], np.ndarray] = BoundedCache(
+            _COLUMN_CACHE_BYTES, cost=lambda marks: marks.nbytes
+        )
 
     def __len__(self) -> int:
         """Samples in an epoch."""
@@ -145,6 +156,9 @@ class Stream:
             piece_offsets=np.cumsum([0, *map(len, pieces)], dtype=np.int64),
             piece_starts=np.array(starts, np.int64),
             split=self.split,
+            columns={
+                wanted.name: _pieces(self._column(location.chunk, wanted), starts, stops) for wanted in self._columns
+            },
         )
 
     def locate(self, position: int) -> Location:
@@ -179,9 +193,19 @@ class Stream:
         counts = self.split.chunk_window_counts(shard, config.window, config.packing, config.max_pieces)
         return np.concatenate([[0], np.cumsum(counts)])
 
+    def _column(self, chunk: int, wanted: WantedColumn) -> np.ndarray:
+        """The column of a chunk; marks made from spans are kept, the others are maps of the file."""
+        if wanted.name != SPANS:
+            return token_column(self.split, chunk, wanted)
+        return self._marks.get((chunk, wanted), lambda: token_column(self.split, chunk, wanted))
+
     def _plan(self, chunk: int) -> Windows:
         config = self.config
         return self._plans.get(chunk, lambda: self.split.plan(chunk, config.window, config.packing, config.max_pieces))
+
+
+def _pieces(values: np.ndarray, starts: list[int], stops: list[int]) -> np.ndarray:
+    return np.concatenate([values[start:stop] for start, stop in zip(starts, stops, strict=True)])
 
 
 def _block_edges(num_shards: int, block_shards: int) -> np.ndarray:

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep.tokenizer.special import SpecialTokens
-from pipeline.batch import MicroBatch
+from pipeline.batch import MicroBatch, Views
 from pipeline.corruption.config import CorruptionConfig
+from pipeline.corruption.layout import DECODER, ENCODER
 from pipeline.corruption.philox import stream_key
 from pipeline.corruption.pieces import Pieces, SampleLike, gather_pieces
-from pipeline.corruption.replace import ordinary_tokens
+from pipeline.corruption.replace import TokenByToken, ordinary_tokens
+from pipeline.corruption.similar import load_similar
 from pipeline.kernels import masking
 from pipeline.kernels.masking.plan import MaskingPlan
 
@@ -49,17 +51,30 @@ class Corruption:
             config=config,
             special=special,
             ordinary=ordinary_tokens(special, vocab_size),
+            similar=load_similar(
+                config.replace.table if isinstance(config.replace, TokenByToken) else None, vocab_size
+            ),
             budget=config.select.budget(window),
-            max_rows=self.max_rows,
+            max_rows={view: rows for view, rows in self.max_rows.items() if view == ENCODER or config.second is None},
             max_pieces=max_pieces,
             key=stream_key(seed, name),
+        )
+        self._columns = [wanted.name for wanted in config.columns]
+        self._second = (
+            Corruption(config.second, special, vocab_size, window, max_pieces, seed, f"{name}/decoder")
+            if config.second
+            else None
         )
 
     def apply(self, samples: Sequence[SampleLike]) -> MicroBatch:
         """The views of B samples: T = B * max_rows[view] rows and N = B * max_pieces sequences in each view."""
-        pieces = gather_pieces(samples)
+        pieces = gather_pieces(samples, self._columns)
         self._assert_fits(pieces)
-        return MicroBatch(masking.mask(self._plan, pieces), pieces.positions)
+        return MicroBatch(self._views(pieces), pieces.positions)
+
+    def _views(self, pieces: Pieces) -> Views:
+        views = masking.mask(self._plan, pieces)
+        return views if self._second is None else {**views, DECODER: self._second._views(pieces)[ENCODER]}
 
     def _assert_fits(self, pieces: Pieces) -> None:
         """Static shapes rest on these bounds; the stream promises them."""

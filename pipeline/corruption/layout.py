@@ -47,6 +47,7 @@ class SentinelTargets(Section):
     kind: Literal["sentinel_targets"] = "sentinel_targets"
 
     needs_length: ClassVar[bool] = False
+    needs_order: ClassVar[bool] = False
 
     def rows(self, selected: Budget, filled: Int64Array) -> dict[str, Int64Array]:
         """The most rows one piece has in each view, by its length: [W] int64 tables."""
@@ -74,12 +75,15 @@ class SentinelTargets(Section):
 class FullReconstruction(Section):
     """BART: the encoder reads the corrupted text, the decoder writes the whole original. Both end with eos.
 
-    Decoder input is the original shifted right, starting with pad (Lewis et al. 2020, section 2).
+    Decoder input is the original shifted right, starting with pad (Lewis et al. 2020, section 2). With `reorder` the
+    encoder's text has its sentences in a drawn order (reorder.py).
     """
 
     kind: Literal["full_reconstruction"] = "full_reconstruction"
+    reorder: bool = False
 
     needs_length: ClassVar[bool] = False
+    needs_order: ClassVar[bool] = False
 
     def rows(self, selected: Budget, filled: Int64Array) -> dict[str, Int64Array]:
         """The most rows one piece has in each view, by its length: [W] int64 tables."""
@@ -97,7 +101,8 @@ class FullReconstruction(Section):
         """Both views of every piece."""
         source = np.concatenate([pieces.tokens, replacement.tokens, [special.eos]])
         runs = _Runs(pieces, selection, replacement)
-        text, original = runs.corrupted_text(source), runs.original(source)
+        original = runs.original(pieces.tokens if pieces.original is None else pieces.original, special.eos)
+        text = runs.corrupted_text(source)
         return {
             ENCODER: text,
             DECODER: PieceRows(_shifted_right(original, special.pad), original.offsets, labels=original.tokens),
@@ -114,6 +119,7 @@ class InPlace(Section):
     ends: bool = True
 
     needs_length: ClassVar[bool] = True
+    needs_order: ClassVar[bool] = False
 
     def rows(self, selected: Budget, filled: Int64Array) -> dict[str, Int64Array]:
         """The rows one piece has, by its length: [W] int64 tables."""
@@ -128,7 +134,7 @@ class InPlace(Section):
         self, pieces: Pieces, selection: Selection, replacement: Replacement, special: SpecialTokens
     ) -> dict[str, PieceRows]:
         """The view of every piece."""
-        tokens, labels = _filled_in(pieces, selection, replacement)
+        tokens, labels = filled_in(pieces, selection, replacement)
         if not self.ends:
             return {ENCODER: PieceRows(tokens, pieces.offsets, labels=labels)}
         ends = 2 * np.minimum(pieces.lengths, 1)
@@ -152,6 +158,7 @@ class VisibleOnly(Section):
     kind: Literal["visible_only"] = "visible_only"
 
     needs_length: ClassVar[bool] = True
+    needs_order: ClassVar[bool] = False
 
     def rows(self, selected: Budget, filled: Int64Array) -> dict[str, Int64Array]:
         """The most rows one piece has in each view, by its length: [W] int64 tables."""
@@ -166,7 +173,7 @@ class VisibleOnly(Section):
         self, pieces: Pieces, selection: Selection, replacement: Replacement, special: SpecialTokens
     ) -> dict[str, PieceRows]:
         """Both views of every piece."""
-        tokens, labels = _filled_in(pieces, selection, replacement)
+        tokens, labels = filled_in(pieces, selection, replacement)
         visible = ~selection.mask(len(tokens))
         offsets = offsets_of(visible)[pieces.offsets]
         seen = PieceRows(pieces.tokens[visible], offsets, positions=indices_within(pieces.offsets)[visible])
@@ -177,10 +184,10 @@ def _text_rows(selected: Budget, filled: Int64Array) -> Int64Array:
     """The most tokens of a corrupted text, by the piece's length, [W]."""
     lengths = np.arange(len(filled))
     rows = lengths - selected.fewest_tokens + filled
-    return np.minimum(rows, lengths) if selected.one_token_spans else rows
+    return np.minimum(rows, lengths) if selected.no_empty_spans else rows
 
 
-def _filled_in(pieces: Pieces, selection: Selection, replacement: Replacement) -> tuple[Int64Array, Int64Array]:
+def filled_in(pieces: Pieces, selection: Selection, replacement: Replacement) -> tuple[Int64Array, Int64Array]:
     """The text with as many tokens put in as were selected, and the original tokens at those places, both [T]."""
     chosen = np.repeat(selection.starts, selection.lengths) + indices_within(offsets_of(selection.lengths))
     tokens, labels = pieces.tokens.copy(), np.full(len(pieces.tokens), IGNORED_LABEL)
@@ -227,13 +234,12 @@ class _Runs:
         starts[last], lengths[last] = self.end, self.end_lengths
         return _gather(source, starts, lengths, run_offsets)
 
-    def original(self, source: Int64Array) -> PieceRows:
+    def original(self, text: Int64Array, end: int) -> PieceRows:
         """Text, end token."""
-        pieces = self.pieces
-        starts, lengths, run_offsets = _empty_runs(np.full(len(pieces.lengths), 2))
-        starts[0::2], lengths[0::2] = pieces.offsets[:-1], pieces.lengths
-        starts[1::2], lengths[1::2] = self.end, self.end_lengths
-        return _gather(source, starts, lengths, run_offsets)
+        offsets = offsets_of(self.pieces.lengths + self.end_lengths)
+        rows = np.full(offsets[-1], end, np.int64)
+        rows[indices_within(self.pieces.offsets) + np.repeat(offsets[:-1], self.pieces.lengths)] = text
+        return PieceRows(rows, offsets)
 
 
 def _empty_runs(num_runs: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:

@@ -6,9 +6,9 @@ Shape suffixes: T raw tokens, P pieces, B samples, S spans.
 """
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,24 +32,32 @@ class SampleLike(Protocol):
     def piece_offsets(self) -> npt.NDArray[np.integer]:
         """[p + 1] boundaries of the pieces in `tokens`; the first is 0, the last n."""
 
+    @property
+    def columns(self) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """[n] each: what the rules read beside the tokens (pipeline/token_columns.py)."""
 
-class GivenSample(NamedTuple):
+
+@dataclass(frozen=True, eq=False)
+class GivenSample:
     """A sample that comes from no dataset: a text to inspect, or a test's."""
 
     position: int
     tokens: npt.NDArray[np.integer]
     piece_offsets: npt.NDArray[np.integer]
+    columns: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Pieces:
     """The pieces of a micro-batch; piece p is tokens[offsets[p]:offsets[p + 1]] of sample samples[p]."""
 
-    tokens: Int64Array  # [T]
+    tokens: npt.NDArray[Any]  # [T] of the samples' integer type; int64 in the reference
     offsets: Int64Array  # [P + 1]
     samples: Int64Array  # [P], index into positions, ascending
     sample_offsets: Int64Array  # [B + 1], boundaries of the samples in tokens
     positions: Int64Array  # [B], the run's positions
+    columns: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)  # [T] each
+    original: Int64Array | None = None  # [T], the text before it was reordered, if it was
 
     @functools.cached_property
     def lengths(self) -> Int64Array:
@@ -61,17 +69,20 @@ class Pieces:
         return unit_bits(key, self.positions, np.diff(self.sample_offsets), purpose)
 
 
-def gather_pieces(samples: Sequence[SampleLike]) -> Pieces:
-    """Lay the windows of `samples` one after another."""
-    sample_offsets = offsets_of([len(sample.tokens) for sample in samples])
-    stops = [sample.piece_offsets[1:] for sample in samples]
-    num_pieces = [len(stop) for stop in stops]
-    offsets = np.zeros(sum(num_pieces) + 1, np.int64)
-    offsets[1:] = np.concatenate(stops) + np.repeat(sample_offsets[:-1], num_pieces)
+def gather_pieces(samples: Sequence[SampleLike], columns: Sequence[str] = ()) -> Pieces:
+    """Lay the windows of `samples` one after another, with these columns of theirs."""
+    tokens = [sample.tokens for sample in samples]
+    bounds = [sample.piece_offsets for sample in samples]
+    sample_offsets = offsets_of([len(each) for each in tokens])
+    num_bounds = np.array([len(each) for each in bounds])
+    offsets = np.concatenate(bounds).astype(np.int64, copy=False) + np.repeat(sample_offsets[:-1], num_bounds)
+    inner = np.ones(len(offsets), np.bool_)
+    inner[np.cumsum(num_bounds)[:-1]] = False  # where a sample begins, the one before it has ended
     return Pieces(
-        tokens=np.concatenate([sample.tokens for sample in samples]).astype(np.int64),
-        offsets=offsets,
-        samples=np.repeat(np.arange(len(samples)), num_pieces),
+        tokens=np.concatenate(tokens),
+        offsets=offsets[inner],
+        samples=np.repeat(np.arange(len(samples)), num_bounds - 1),
         sample_offsets=sample_offsets,
         positions=np.array([sample.position for sample in samples], np.int64),
+        columns={name: np.concatenate([sample.columns[name] for sample in samples]) for name in columns},
     )

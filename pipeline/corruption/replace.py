@@ -20,6 +20,7 @@ from pipeline.corruption.philox import Key
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.sampling import Int64Array, Purpose, happens, in_range, indices_within, offsets_of, threshold
 from pipeline.corruption.select import Budget, Selection
+from pipeline.corruption.similar import SimilarTable
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,12 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Draws:
-    """What a rule may draw from: the text, its random stream, and the ids of ordinary (not special) tokens, [V]."""
+    """What a rule may draw from: the text, its random stream, the ordinary (not special) tokens, and similar ones."""
 
     pieces: Pieces
     key: Key
-    ordinary: Int64Array
+    ordinary: Int64Array  # [V]
+    similar: SimilarTable
 
 
 def ordinary_tokens(special: SpecialTokens, vocab_size: int) -> Int64Array:
@@ -109,33 +111,45 @@ class Dropped(_Rule):
 
 
 class TokenByToken(_Rule):
-    """Each selected token becomes the mask, a random ordinary token, or stays: at `mask`, `random` and the rest.
+    """Each selected token becomes the mask, a random ordinary token, a similar one, or stays: at `mask`, `random`,
+    `similar` and the rest.
 
     80/10/10 is BERT's (Devlin et al. 2019, section 3.1); `mask: 1, random: 0` masks every selected token. Special
-    tokens are never drawn.
+    tokens are never drawn. Similar ones are drawn uniformly from the token's row of `table`, an .npy file of int32
+    [vocabulary, m] (MacBERT is similar 0.8, random 0.1; Cui et al. 2020, section 3.2).
     """
 
     kind: Literal["token_by_token"] = "token_by_token"
     mask: float = Field(default=0.8, ge=0.0, le=1.0)
     random: float = Field(default=0.1, ge=0.0, le=1.0)
+    similar: float = Field(default=0.0, ge=0.0, le=1.0)
+    table: str | None = None
 
     keeps_length: ClassVar[bool] = True
 
     @property
-    def thresholds(self) -> tuple[int, int]:
-        """Bits below the first give the mask; from there to below the second, a random token."""
+    def thresholds(self) -> tuple[int, int, int]:
+        """Bits below the first give the mask; from there to below the second a random token, then a similar one."""
         mask = threshold(self.mask)
-        return mask, min(mask + threshold(self.random), 1 << 32)
+        random = min(mask + threshold(self.random), 1 << 32)
+        return mask, random, min(random + threshold(self.similar), 1 << 32)
 
     def budget(self, selected: Budget) -> Int64Array:
         """One token for each selected one, [W] int64."""
         return selected.most_tokens
 
     def check(self, selected: Budget, num_sentinels: int) -> None:
-        """Refuse shares that add up to more than 1."""
-        if self.mask + self.random > 1.0 + 1e-9:
+        """Refuse shares that add up to more than 1, and similar tokens without a table."""
+        if self.mask + self.random + self.similar > 1.0 + 1e-9:
+            similar = f" and similar {self.similar}" if self.similar else ""
             raise InputError(
-                f"corruption.replace: mask {self.mask} and random {self.random} add up to more than 1. Lower one."
+                f"corruption.replace: mask {self.mask} and random {self.random}{similar} add up to more than 1. "
+                "Lower one."
+            )
+        if (self.similar > 0.0) != (self.table is not None):
+            raise InputError(
+                f"corruption.replace: similar is {self.similar} and table is {self.table}. Give a share of similar "
+                "tokens and their table (an .npy file), or neither."
             )
 
     def fill(self, selection: Selection, special: SpecialTokens, draws: Draws) -> Replacement:
@@ -144,7 +158,11 @@ class TokenByToken(_Rule):
         chosen = np.repeat(selection.starts, selection.lengths) + indices_within(offsets)
         pieces, key = draws.pieces, draws.key
         kind, which = (pieces.bits(key, purpose)[chosen] for purpose in (Purpose.REPLACE, Purpose.RANDOM_TOKEN))
-        mask, random = self.thresholds
+        mask, random, similar = self.thresholds
+        tokens = pieces.tokens[chosen]
+        if self.similar:
+            alike = draws.similar[tokens, in_range(which, draws.similar.shape[1])]
+            tokens = np.where(happens(kind, similar), alike, tokens)
         drawn = draws.ordinary[in_range(which, len(draws.ordinary))]
-        kept_or_drawn = np.where(happens(kind, random), drawn, pieces.tokens[chosen])
-        return Replacement(np.where(happens(kind, mask), special.mask, kept_or_drawn), offsets)
+        tokens = np.where(happens(kind, random), drawn, tokens)
+        return Replacement(np.where(happens(kind, mask), special.mask, tokens), offsets)

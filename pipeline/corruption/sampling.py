@@ -33,6 +33,7 @@ class Purpose(IntEnum):
     LENGTH = 1
     REPLACE = 2
     RANDOM_TOKEN = 3
+    ORDER = 4
 
 
 def offsets_of(lengths: npt.ArrayLike) -> Int64Array:

@@ -8,7 +8,7 @@ Shape suffixes: T raw tokens, P pieces, S spans of all pieces, W = window + 1 ta
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,7 @@ from data_prep.section import Section
 from pipeline.corruption.philox import Key
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.sampling import BoolArray, Int64Array, Purpose, indices_within, offsets_of, smallest_k
+from pipeline.token_columns import WantedColumn
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Selection:
     starts: Int64Array  # [S], flat index into Pieces.tokens
     stops: Int64Array  # [S], may equal starts
     offsets: Int64Array  # [P + 1], spans of piece p are offsets[p]:offsets[p + 1]
+    order: Int64Array | None = None  # [T], the tokens of each piece in a drawn order, of rules that draw one
 
     @property
     def lengths(self) -> Int64Array:
@@ -51,10 +53,21 @@ class Budget:
     fewest_tokens: Int64Array
     most_tokens: Int64Array
     most_spans: Int64Array
-    one_token_spans: bool = False  # every span is exactly one token
+    no_empty_spans: bool = False  # every span has a token at least
 
 
-class T5Spans(Section):
+class SelectRule(Section):
+    """What all rules share; most read nothing but tokens and draw no order."""
+
+    gives_order: ClassVar[bool] = False
+
+    @property
+    def columns(self) -> tuple[WantedColumn, ...]:
+        """The columns of the dataset that the rule reads: at most one."""
+        return ()
+
+
+class T5Spans(SelectRule):
     """Exactly round(length * noise_density) tokens in exactly round(that / mean_span_length) spans of random lengths.
 
     Raffel et al. 2020, section 3.1.4, as its `random_spans_noise_mask` computes it: both are rounded half to even, at

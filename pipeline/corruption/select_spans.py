@@ -15,15 +15,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from data_prep.section import Section
 from pipeline.corruption.philox import Key
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.sampling import Int64Array, Purpose, in_range, indices_within, offsets_of, smallest_k
-from pipeline.corruption.select import Budget, Selection
+from pipeline.corruption.select import Budget, Selection, SelectRule
 from pipeline.corruption.tables import geometric_table, look_up_length, poisson_table
 
 
-class _DrawnSpans(Section):
+class _DrawnSpans(SelectRule):
     noise_density: float = Field(default=0.15, ge=0.0, le=1.0)
 
     table: ClassVar[Any]  # a property of each kind: the cumulative length table
@@ -99,7 +98,7 @@ class GeometricSpans(_DrawnSpans):
         return geometric_table(self.success, self.longest)
 
 
-class Suffix(Section):
+class Suffix(SelectRule):
     """Prefix language modelling: one span from a place drawn uniformly to the end; at least one token stays before it.
 
     Raffel et al. 2020, section 3.2.1; UL2's S-denoising (Tay et al. 2022, section 3.1). A piece of one token has

@@ -80,7 +80,7 @@ def negative_log2(bits: UInt32Array) -> UInt32Array:
     mantissa = (value << (np.uint64(32) - exponent)) & np.uint64(_ONE - 1)
     segment = (mantissa >> np.uint64(32 - _LOG_SEGMENTS_BITS)).astype(np.int64)
     fraction = mantissa & np.uint64((1 << (32 - _LOG_SEGMENTS_BITS)) - 1)
-    table = _log2_table()
+    table = log2_table()
     step = (table[segment + 1] - table[segment]).astype(np.uint64)
     log2_mantissa = table[segment].astype(np.uint64) + ((step * fraction) >> np.uint64(32 - _LOG_SEGMENTS_BITS))
     log2_value = (exponent << np.uint64(_LOG_FRACTION_BITS)) + log2_mantissa
@@ -88,7 +88,7 @@ def negative_log2(bits: UInt32Array) -> UInt32Array:
 
 
 @functools.cache
-def _log2_table() -> Int64Array:
+def log2_table() -> Int64Array:
     """round(2**26 * log2(1 + i / 2**10)) for i in 0..2**10."""
     segments = 1 << _LOG_SEGMENTS_BITS
     with localcontext() as context:

@@ -1,6 +1,7 @@
 """Training objectives: one short file per family, found by its name; there is no registry.
 
-A file NAME.py here holds `Config`, what an `objective:` section of `kind: NAME` may say, and `Objective`, a module with
+A file NAME.py here holds `Config`, what an `objective:` section of `kind: NAME` may say, `VIEWS`, the views it reads,
+and `Objective`, a module with
 - `counts(views) -> {term: count}`: from the data alone, so that the global counts are known before the first backward;
 - `forward(views) -> {term: (sum, count)}`: each term's loss summed over the micro-batch, a float32 scalar;
 - `predict(views)`: the model's own best guess where the labels are;
@@ -40,6 +41,12 @@ def objective_config(section: Mapping[str, Any]) -> Section:
         return config_class(**fields)
     except ValidationError as error:
         raise InputError("; ".join(_describe(problem, config_class) for problem in error.errors())) from None
+
+
+def objective_views(section: Mapping[str, Any]) -> tuple[str, ...]:
+    """The views that the objective of this section reads."""
+    views: tuple[str, ...] = _module(section.get("kind")).VIEWS
+    return views
 
 
 def build_objective(

@@ -16,6 +16,7 @@ from pipeline.model.config import ModelConfig
 from pipeline.model.encoder_decoder import EncoderDecoder
 
 TERM = "denoising"
+VIEWS = ("encoder", "decoder")
 
 
 class Config(Section):

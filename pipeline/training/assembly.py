@@ -47,8 +47,9 @@ class Data:
 def open_data(config: RunConfig) -> Data:
     """The data of a run; InputError or CorruptionError naming the file that is missing or wrong."""
     dataset = Dataset.open(config.data_dir)
+    dataset.require_columns([wanted.name for wanted in config.corruption.columns])
     tokenizer = Tokenizer.load(dataset.tokenizer_folder)
-    stream = Stream(dataset.split("train"), config.stream, config.run.seed)
+    stream = Stream(dataset.split("train"), config.stream, config.run.seed, columns=config.corruption.columns)
     batches = MicroBatches(stream, _corruption(config, tokenizer, "corruption"), config.training.micro_batch)
     return Data(dataset, tokenizer, stream, batches, _heldout(config, dataset, tokenizer))
 
@@ -65,7 +66,7 @@ def _heldout(config: RunConfig, dataset: Dataset, tokenizer: Tokenizer) -> HeldO
     wanted = config.training.heldout_samples
     if not wanted or not dataset.manifest.splits.get(HELDOUT):
         return None
-    stream = Stream(dataset.split(HELDOUT), config.stream, config.run.seed, HELDOUT, shuffle=False)
+    stream = Stream(dataset.split(HELDOUT), config.stream, config.run.seed, HELDOUT, False, config.corruption.columns)
     maker = _corruption(config, tokenizer, HELDOUT)
     return HeldOut(stream, maker, min(wanted, len(stream)), config.training.micro_batch)
 

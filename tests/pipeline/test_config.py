@@ -119,3 +119,29 @@ def test_a_tokenizer_of_ones_own_is_found_from_anywhere(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert load(tmp_path, "data.tokenizer.path=my.model").data.tokenizer.path == str(tmp_path / "my.model")
     assert load(tmp_path, "data.paths=['a:b.txt']").data.paths == (str(tmp_path / "a:b.txt"),)
+
+
+def test_an_objective_without_its_view_is_refused_at_config_time(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"corruption.layout: in_place gives no decoder view, which objective denoising"
+    ):
+        load(tmp_path, "corruption.layout.kind=in_place", "corruption.replace.kind=token_by_token")
+
+
+def test_the_path_of_a_table_is_taken_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    replace = "{kind: token_by_token, similar: 0.1, table: similar.npy}"
+    config = load(tmp_path, f"corruption.replace={replace}")
+    assert config.corruption.model_dump()["replace"]["table"] == str(tmp_path / "similar.npy")
+    save_config(config)
+    assert load_run(config.run_dir).corruption == config.corruption
+
+
+def test_a_section_of_another_kind_replaces_the_one_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "extends: t5_span\ncorruption:\n  select: {kind: whole_words, rate: 0.1}\ndata: {paths: [x.jsonl]}\n"
+    )
+    select = load_config(str(tmp_path / "mine.yaml")).corruption.select
+    assert select.model_dump() == {"kind": "whole_words", "rate": 0.1, "column": "words", "draw": "tokens"}

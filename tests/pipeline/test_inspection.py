@@ -13,7 +13,7 @@ from rich.console import Console
 from data_prep.config import TokenizerConfig
 from data_prep.tokenizer.tokenizer import MODEL_NAME, Tokenizer
 from data_prep.tokenizer.train import train_model
-from pipeline.batch import MicroBatch, Views
+from pipeline.batch import IGNORED_LABEL, MicroBatch, Views
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.corruption import Corruption
 from pipeline.corruption.pieces import GivenSample
@@ -148,3 +148,34 @@ def test_targets_that_do_not_fit_the_encoder_are_refused(tokenizer: Tokenizer) -
         recover(spoiled(views, 0, sentinels[5]), tokenizer.special)
     with pytest.raises(ValueError, match="targets"):
         recover(spoiled(views, 1, tokenizer.special.eos), tokenizer.special)
+
+
+LAYOUTS = {
+    "full_reconstruction": ({"kind": "mask_per_span"}, ("encoder", "decoder", "target")),
+    "in_place": ({"kind": "token_by_token"}, ("encoder", "target")),
+    "visible_only": ({"kind": "token_by_token", "mask": 1.0, "random": 0.0}, ("encoder", "decoder", "target")),
+    "permuted": ({"kind": "token_by_token", "mask": 1.0, "random": 0.0}, ("encoder", "target")),
+    "sentinel_targets": ({"kind": "dropped"}, ("encoder", "decoder", "target")),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_shows_what_its_views_hold(tokenizer: Tokenizer, layout: str) -> None:
+    replace, names = LAYOUTS[layout]
+    select = {"kind": "permutation_tail", "rate": 0.3}
+    config = CorruptionConfig.model_validate({"select": select, "replace": replace, "layout": {"kind": layout}})
+    made = Corruption(config, tokenizer.special, tokenizer.vocab_size, 200, 4, seed=0)
+    batch = made.apply([sample(tokenizer, TEXTS[:1])])
+    out = io.StringIO()
+    for renderable in render(batch, tokenizer, aligned=False):
+        Console(file=out, width=100).print(renderable)
+    views = {"encoder": batch.views["encoder"], "decoder": batch.views.get("decoder", batch.views["encoder"])}
+    for name in names[:-1]:
+        view = views[name]
+        pieces = "".join(visible(tokenizer.id_to_piece(token)) for token in view.tokens[view.sequence(0)].tolist())
+        assert row(out.getvalue(), name) == pieces.replace(" ", "")
+    labelled = views[names[-2]]
+    targets = [label for label in labelled.labels[labelled.sequence(0)].tolist() if label != IGNORED_LABEL]
+    shown = "".join(visible(tokenizer.id_to_piece(label)) for label in targets)
+    assert row(out.getvalue(), "target") == shown.replace(" ", "")
+    assert f"{len(targets)} targets" in out.getvalue()

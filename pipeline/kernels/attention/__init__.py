@@ -1,7 +1,8 @@
 """Attention on flat packed sequences: who sees whom is a rule of intervals, never a matrix.
 
-The C++ kernel (operator.py, cpu.py, cpu.cpp) computes what it fits: float32 and bfloat16 on CPU, where a compiler is.
-The plain reference (reference.py) is the specification, and computes the rest.
+The kernels behind operator.py compute what they fit, float32 and bfloat16: in C++ on CPU, where a compiler is (cpu.py,
+cpu.cpp), in Triton on a GPU (triton_launch.py). The plain reference (reference.py) is the specification, and computes
+the rest.
 
 Shape suffixes: Tq, Tk rows of queries and keys, H heads, G heads of keys and values, D head dimension, N sequences, R
 relative positions of a bias.

@@ -7,6 +7,9 @@ Registered with fake kernels (shapes without data) and autograd, so `torch.compi
 """
 
 from dataclasses import fields
+from functools import cache
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,19 +20,33 @@ from pipeline.kernels.attention.patterns import IntervalPattern, Keep
 from pipeline.kernels.dropout import Dropout
 from pipeline.kernels.philox import probability_threshold
 
-MAX_HEAD_DIM = 256
+MAX_HEAD_DIM = {"cpu": 256, "cuda": 128}
 _ALWAYS = 2**32  # the threshold no random bits reach
 
 
 def fits(q_THD: torch.Tensor, k_THD: torch.Tensor, v_THD: torch.Tensor, dropout: Dropout | None) -> bool:
-    """Whether the kernel computes this call: on CPU, float32 or bfloat16, built."""
+    """Whether a kernel computes this call: float32 or bfloat16, on CPU where it is built, on a GPU with Triton."""
     return (
-        all(x.device.type == "cpu" and x.dtype == q_THD.dtype for x in (q_THD, k_THD, v_THD))
+        all(x.device == q_THD.device and x.dtype == q_THD.dtype for x in (q_THD, k_THD, v_THD))
         and q_THD.dtype in (torch.float32, torch.bfloat16)
-        and q_THD.shape[2] <= MAX_HEAD_DIM
+        and q_THD.shape[2] <= MAX_HEAD_DIM.get(q_THD.device.type, 0)
         and (dropout is None or probability_threshold(dropout.rate) < _ALWAYS)
-        and cpu.is_available()
+        and (_has_triton() if q_THD.device.type == "cuda" else cpu.is_available())
     )
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def _kernels(x: torch.Tensor) -> ModuleType:
+    """`forward` and `backward` for tensors on the device of `x`."""
+    if x.device.type == "cpu":
+        return cpu
+    from pipeline.kernels.attention import triton_launch  # Triton is not installed everywhere
+
+    return triton_launch
 
 
 def attention_fused(*arguments: Any) -> torch.Tensor:
@@ -102,7 +119,7 @@ _NAMES = [field.name for field in fields(cpu.Arguments)]
 def _forward(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
     given = cpu.Arguments(*arguments)
     out, logsumexp = _outputs(given)
-    cpu.forward(given, out, logsumexp)
+    _kernels(given.q).forward(given, out, logsumexp)
     return out, logsumexp
 
 
@@ -138,7 +155,7 @@ def _backward(
     names = ("grad_q", "grad_k", "grad_v", *(["grad_bias"] * needs_bias), *(["grad_key_scores"] * needs_key_scores))
     wanted = [*gradients[:3], *([gradients[3]] * needs_bias), *([gradients[4]] * needs_key_scores)]
     results = dict(zip(names, wanted, strict=True))
-    cpu.backward(given, out, logsumexp, grad_out.contiguous(), results)
+    _kernels(given.q).backward(given, out, logsumexp, grad_out.contiguous(), results)
     return gradients
 
 

@@ -1,11 +1,10 @@
 """The C++ kernel's Python side: builds and loads it, hands over the plan's tables and the text, owns the views."""
 
 import ctypes
-import sys
-from collections import deque
 from ctypes import POINTER, Structure, byref, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,35 +13,50 @@ from data_prep import native
 from pipeline.batch import Batch, Views
 from pipeline.corruption.layout import DECODER, ENCODER, InPlace
 from pipeline.corruption.pieces import Pieces
+from pipeline.corruption.reorder import SENTENCES
 from pipeline.corruption.replace import TokenByToken
-from pipeline.corruption.sampling import Int64Array, threshold
+from pipeline.corruption.sampling import threshold
 from pipeline.corruption.select import T5Spans
 from pipeline.corruption.select_spans import GeometricSpans, PoissonSpans
-from pipeline.corruption.select_tokens import EachToken
+from pipeline.corruption.select_tokens import EachToken, rounded_share
+from pipeline.corruption.select_units import GivenSpans, NGrams, UnitRule
+from pipeline.corruption.tables import log2_table
+from pipeline.kernels.masking.memory import block
 from pipeline.kernels.masking.plan import MaskingPlan
 
+_TOKEN_TYPES = (np.uint16, np.uint32, np.int64)
 SOURCE = Path(__file__).with_name("cpu.cpp")
 # The numbers of cpu.cpp's enumerations, by `kind`.
-_SELECT = {"t5_spans": 0, "each_token": 1, "exactly_k": 2, "poisson_spans": 3, "geometric_spans": 3, "suffix": 4}
+_SELECT = {
+    "t5_spans": 0, "each_token": 1, "exactly_k": 2, "poisson_spans": 3, "geometric_spans": 3, "suffix": 4,
+    "weighted": 5, "permutation_tail": 6, "whole_words": 7, "ngrams": 7, "given_spans": 7,
+}  # fmt: skip
+_UNIT_DRAW = {"tokens": 0, "units": 1, "each": 2}
 _REPLACE = {"sentinel_per_span": 0, "mask_per_span": 1, "token_by_token": 2, "dropped": 3}
-_LAYOUT = {"sentinel_targets": 0, "full_reconstruction": 1, "in_place": 2, "visible_only": 3}
+_LAYOUT = {"sentinel_targets": 0, "full_reconstruction": 1, "in_place": 2, "visible_only": 3, "permuted": 4}
+
+
+_TABLES = ("num_selected", "num_spans", "share_of_units", "length_table", "log2_table", "ordinary")
 
 
 class _Plan(Structure):
     _fields_ = (
         *((name, c_int64) for name in ("select", "replace", "layout", "free_edges", "ends")),
-        *((name, c_uint64) for name in ("select_threshold", "mask_threshold", "random_threshold")),
-        *((name, c_void_p) for name in ("num_selected", "num_spans", "length_table")),
-        ("length_table_size", c_int64),
-        ("ordinary", c_void_p),
-        *((name, c_int64) for name in ("num_ordinary", "first_sentinel", "mask", "pad", "eos", "cls", "sep")),
+        *((name, c_int64) for name in ("unit_draw", "joins_units", "max_units", "reorders")),
+        *((f"{name}_threshold", c_uint64) for name in ("select", "mask", "random", "similar")),
+        *((name, c_void_p) for name in (*_TABLES, "similar")),
+        *((name, c_int64) for name in ("length_table_size", "num_ordinary", "similar_width")),
+        *((name, c_int64) for name in ("first_sentinel", "mask", "pad", "eos", "cls", "sep")),
         *((name, c_uint32) for name in ("key_low", "key_high")),
     )
 
 
 class _Text(Structure):
     _fields_ = (
-        *((name, c_void_p) for name in ("tokens", "offsets", "samples", "sample_offsets", "positions")),
+        ("tokens", c_void_p),
+        ("token_bytes", c_int64),
+        *((name, c_void_p) for name in ("column", "sentences")),
+        *((name, c_void_p) for name in ("offsets", "samples", "sample_offsets", "positions")),
         *((name, c_int64) for name in ("num_pieces", "num_samples")),
     )
 
@@ -69,7 +83,7 @@ def mask(plan: MaskingPlan, pieces: Pieces) -> Views:
     """The views of the samples in `pieces`: the bits of reference.mask."""
     loaded = library()
     assert loaded is not None, "there is a kernel"
-    text = _text(pieces)
+    text, _kept = _text(plan, pieces)
     views = _empty(plan, len(pieces.positions))
     structures = {name: _view(view) for name, view in views.items()}
     decoder = byref(structures[DECODER]) if DECODER in structures else None
@@ -78,7 +92,7 @@ def mask(plan: MaskingPlan, pieces: Pieces) -> Views:
     return views
 
 
-_plans: WeakKeyDictionary[MaskingPlan, tuple[_Plan, list[Int64Array]]] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[MaskingPlan, tuple[_Plan, list[Any]]] = WeakKeyDictionary()
 
 
 def _plan(plan: MaskingPlan) -> _Plan:
@@ -88,58 +102,79 @@ def _plan(plan: MaskingPlan) -> _Plan:
     return _plans[plan][0]
 
 
-def _new_plan(plan: MaskingPlan) -> tuple[_Plan, list[Int64Array]]:
-    select, replace, layout = plan.config.select, plan.config.replace, plan.config.layout
-    table = select.table if isinstance(select, PoissonSpans | GeometricSpans) else np.zeros(0, np.int64)
-    tables = (plan.budget.most_tokens, plan.budget.most_spans, table, plan.ordinary)
-    kept = [np.ascontiguousarray(values, np.int64) for values in tables]
-    mask_threshold, random_threshold = replace.thresholds if isinstance(replace, TokenByToken) else (0, 0)
-    special = plan.special
+def _new_plan(plan: MaskingPlan) -> tuple[_Plan, list[Any]]:
+    select, replace, layout, special = plan.config.select, plan.config.replace, plan.config.layout, plan.special
+    table = select.table if isinstance(select, PoissonSpans | GeometricSpans | NGrams) else np.zeros(0, np.int64)
+    window = len(plan.budget.most_tokens) - 1
+    shares = rounded_share(np.arange(window + 1), select.rate) if isinstance(select, UnitRule) else table
+    budget = plan.budget
+    values = (budget.most_tokens, budget.most_spans, shares, table, log2_table(), plan.ordinary)
+    kept = [np.ascontiguousarray(each, np.int64) for each in values]
+    thresholds = replace.thresholds if isinstance(replace, TokenByToken) else (0, 0, 0)
     structure = _Plan(
         select=_SELECT[select.kind],
         replace=_REPLACE[replace.kind],
         layout=_LAYOUT[layout.kind],
         free_edges=isinstance(select, T5Spans) and select.edges == "free",
         ends=isinstance(layout, InPlace) and layout.ends,
-        select_threshold=threshold(select.rate) if isinstance(select, EachToken) else 0,
-        mask_threshold=mask_threshold,
-        random_threshold=random_threshold,
+        unit_draw=_UNIT_DRAW[select.how] if isinstance(select, UnitRule) else 0,
+        joins_units=isinstance(select, NGrams),
+        max_units=select.max_spans if isinstance(select, GivenSpans) else window,
+        reorders=plan.reorders,
+        select_threshold=threshold(select.rate) if isinstance(select, EachToken | UnitRule) else 0,
+        **dict(zip(("mask_threshold", "random_threshold", "similar_threshold"), thresholds, strict=True)),
         length_table_size=len(table),
         num_ordinary=len(plan.ordinary),
+        similar=plan.similar.ctypes.data,
+        similar_width=plan.similar.shape[1],
         first_sentinel=special.first_sentinel,
         key_low=plan.key.low,
         key_high=plan.key.high,
         **{name: getattr(special, name) for name in ("mask", "pad", "eos", "cls", "sep")},
     )
-    for name, values in zip(("num_selected", "num_spans", "length_table", "ordinary"), kept, strict=True):
-        setattr(structure, name, values.ctypes.data)
-    return structure, kept
+    for name, each in zip(_TABLES, kept, strict=True):
+        setattr(structure, name, each.ctypes.data)
+    return structure, [*kept, plan.similar]
 
 
-def _text(pieces: Pieces) -> _Text:
-    names = ("tokens", "offsets", "samples", "sample_offsets", "positions")
-    arrays = [getattr(pieces, name) for name in names]
-    assert all(array.dtype == np.int64 and array.flags.c_contiguous for array in arrays), "as gather_pieces makes them"
-    return _Text(*(array.ctypes.data for array in arrays), len(pieces.offsets) - 1, len(pieces.positions))
+def _text(plan: MaskingPlan, pieces: Pieces) -> tuple[_Text, list[Any]]:
+    """The structure, and the arrays that must live as long as it."""
+    tokens = pieces.tokens if pieces.tokens.dtype in _TOKEN_TYPES else pieces.tokens.astype(np.int64)
+    columns = [pieces.columns[wanted.name] for wanted in plan.config.select.columns]
+    sentences = [pieces.columns[SENTENCES]] if plan.reorders else []
+    kept = [np.ascontiguousarray(tokens), *(np.ascontiguousarray(each, np.uint8) for each in (*columns, *sentences))]
+    addresses = [each.ctypes.data for each in kept]
+    numbers = (pieces.offsets, pieces.samples, pieces.sample_offsets, pieces.positions)
+    assert all(each.dtype == np.int64 and each.flags.c_contiguous for each in numbers), "as gather_pieces makes them"
+    text = _Text(
+        addresses[0],
+        tokens.itemsize,
+        addresses[1] if columns else None,
+        addresses[-1] if sentences else None,
+        *(each.ctypes.data for each in numbers),
+        len(pieces.offsets) - 1,
+        len(pieces.positions),
+    )
+    return text, kept
 
 
 def _empty(plan: MaskingPlan, num_samples: int) -> Views:
     """Views of unwritten memory, all in one block."""
-    labelled = ENCODER if isinstance(plan.config.layout, InPlace) else DECODER
+    labelled = DECODER if DECODER in plan.max_rows else ENCODER
     num_boundaries = num_samples * plan.max_pieces + 1
     boundary_words = num_boundaries // 2 + 1  # two int32 in each
     arrays = {name: 5 if name == labelled else 4 for name in plan.max_rows}
     sizes = {name: num_samples * rows for name, rows in plan.max_rows.items()}
-    block = _block(sum(sizes[name] * arrays[name] + boundary_words for name in arrays))
+    memory = block(sum(sizes[name] * arrays[name] + boundary_words for name in arrays))
     views, start = {}, 0
     for name, size in sizes.items():
         stop = start + size * arrays[name]
-        tokens, positions, sample_rows, sample_positions, *labels = block[start:stop].reshape(arrays[name], size)
+        tokens, positions, sample_rows, sample_positions, *labels = memory[start:stop].reshape(arrays[name], size)
         start = stop + boundary_words
         views[name] = Batch(
             tokens=tokens,
             positions=positions,
-            cu_seqlens=block[stop:start].view(np.int32)[:num_boundaries],
+            cu_seqlens=memory[stop:start].view(np.int32)[:num_boundaries],
             sample_rows=sample_rows,
             sample_positions=sample_positions,
             labels=labels[0] if labels else None,
@@ -147,25 +182,12 @@ def _empty(plan: MaskingPlan, num_samples: int) -> Views:
     return views
 
 
-_blocks: deque[Int64Array] = deque(maxlen=4)
-_IDLE_REFERENCES = 3  # from _blocks, the loop's variable, and getrefcount's argument
-
-
-def _block(num_words: int) -> Int64Array:
-    """Unwritten memory: a block that no view refers to any more if there is one. Fresh pages cost more than masking."""
-    for block in _blocks:
-        if len(block) == num_words and sys.getrefcount(block) == _IDLE_REFERENCES:
-            return block
-    block = np.empty(num_words, np.int64)
-    _blocks.append(block)
-    return block
-
-
 def _view(batch: Batch) -> _View:
-    names = ("tokens", "positions", "sample_rows", "sample_positions")
+    """The structure of a view from _empty, whose arrays lie one after another (asking each for its address is slow)."""
+    first, size = batch.tokens.ctypes.data, batch.tokens.nbytes
     return _View(
-        *(getattr(batch, name).ctypes.data for name in names),
-        None if batch.labels is None else batch.labels.ctypes.data,
+        *(first + number * size for number in range(4)),
+        None if batch.labels is None else first + 4 * size,
         batch.cu_seqlens.ctypes.data,
         len(batch.tokens),
         len(batch.cu_seqlens),

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.corruption.config import CorruptionConfig
+from pipeline.corruption.layout import FullReconstruction
 from pipeline.corruption.philox import Key
 from pipeline.corruption.sampling import Int64Array
 from pipeline.corruption.select import Budget
+from pipeline.corruption.similar import SimilarTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +18,13 @@ class MaskingPlan:
     config: CorruptionConfig
     special: SpecialTokens
     ordinary: Int64Array  # [V], the ids that are not special
+    similar: SimilarTable  # [V, m], or [V, 0]
     budget: Budget  # by the piece's length, 0..window
     max_rows: dict[str, int]  # of a sample, by view
     max_pieces: int  # of a sample
     key: Key
+
+    @property
+    def reorders(self) -> bool:
+        """Whether the sentences of the text are put into another order first."""
+        return isinstance(self.config.layout, FullReconstruction) and self.config.layout.reorder

@@ -13,6 +13,7 @@ from pipeline.corruption.pieces import gather_pieces
 from pipeline.corruption.replace import Draws, Replacement, SentinelPerSpan, ordinary_tokens
 from pipeline.corruption.sampling import offsets_of
 from pipeline.corruption.select import Budget, Selection, T5Spans
+from pipeline.corruption.similar import load_similar
 
 SPECIAL = SpecialTokens()
 PAD, EOS = SPECIAL.pad, SPECIAL.eos
@@ -34,7 +35,7 @@ def lay_out(
 ) -> dict[str, PieceRows]:
     pieces = gather_pieces([sample(0, lengths)])
     selection = selection_of(spans, pieces.offsets[:-1].tolist())
-    draws = Draws(pieces, stream_key(0, "corruption"), ordinary_tokens(SPECIAL, 32128))
+    draws = Draws(pieces, stream_key(0, "corruption"), ordinary_tokens(SPECIAL, 32128), load_similar(None, 32128))
     replacement = SentinelPerSpan().fill(selection, SPECIAL, draws)
     return SentinelTargets().lay_out(pieces, selection, replacement, SPECIAL)
 

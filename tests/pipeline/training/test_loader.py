@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from data_prep.errors import InputError
 from pipeline.batch import Batch, MicroBatch
 from pipeline.config import load_run
+from pipeline.corruption.config import CorruptionConfig
 from pipeline.training.assembly import open_data
 from pipeline.training.config import TrainingConfig
 from pipeline.training.loader import MicroBatches, RankPositions, load_steps
@@ -65,3 +67,12 @@ def test_loader_workers_change_nothing(make_run):
     assert [firsts for firsts, _ in read[0]] == [[6, 7], [10, 11], [14, 15]]
     assert read[1] == read[0]
     assert read[2] == read[0]
+
+
+def test_a_column_the_dataset_lacks_is_named_before_anything_is_read(make_run):
+    run = load_run(make_run(ranks=2, micro_batch=2, steps=4))
+    words = CorruptionConfig.model_validate({"select": {"kind": "whole_words"}})
+    with pytest.raises(
+        InputError, match=r"no column 'words'; make it with: spanwright prep CONFIG data.columns.words="
+    ):
+        open_data(run.model_copy(update={"corruption": words}))

@@ -1,0 +1,217 @@
+"""Attention backward in Triton: two kernels, each writing what no other program writes, so the bits repeat.
+
+1. `backward_queries`, a program per tile of queries: dq, delta = sum(dO * O), and the tile's share of the bias's
+   gradient, in a row of its own (a later sum over the tiles, in fixed order, makes the gradient: triton_bias.py);
+2. `backward_keys`, a program per block of keys and key head, all query heads that read it: dk, dv and the key scores'.
+
+Both compute the probabilities again from logsumexp, masks and dropout from their numbers.
+
+Shape suffixes: Q queries and K keys of a tile, D head dimension (rounded up to a power of two), R values of the bias.
+"""
+
+import triton
+import triton.language as tl
+
+from pipeline.kernels.attention.triton_bias import add_by_index, diagonals, store_diagonals
+from pipeline.kernels.attention.triton_scores import (
+    DRAWS_PER_HEAD,
+    base2_scores,
+    bias_index,
+    draws_below,
+    load_positions,
+    sees,
+)
+from pipeline.kernels.attention.triton_tiles import (
+    LARGEST,
+    LEAST,
+    find_tile,
+    load_intervals,
+    load_rows,
+    rows_of,
+    store_rows,
+    visited_keys,
+    visited_queries,
+)
+
+_NUMBERS = [
+    *("num_sequences", "num_queries", "num_heads", "reach", "scale"),
+    *("keep_low", "keep_high", "keep_threshold"),
+    *("dropout_low", "dropout_high", "dropout_threshold", "dropout_scale"),
+]
+
+
+@triton.jit(do_not_specialize=[*_NUMBERS, "block_stride"])
+def backward_queries(
+    q, k, v, out, logsumexp, grad_out, grad_q, delta, bias_shares,
+    q_row, q_head, k_row, k_head, v_row, v_head,
+    cu_q, cu_k, num_sequences, num_queries, num_heads,
+    key_ranks, a_start, a_stop, b_start, b_stop, query_ranks, block_ranks, block_stride,
+    keep_rows, keep_positions, keep_low, keep_high, keep_threshold,
+    bias, reach, q_positions, k_positions, key_scores, scale,
+    dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold, dropout_scale,
+    SHARING: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
+    VALUES: tl.constexpr,
+):  # fmt: skip
+    """Write grad_q [Tq, H, D], delta [H, Tq], and where given bias_shares [H, programs, R], which come as zeros."""
+    program, head = tl.program_id(0), tl.program_id(1)
+    sequence, first_query, stop_query, first_row = find_tile(cu_q, num_sequences, num_queries, program, QUERIES)
+    if first_row >= stop_query:
+        return
+    first_key, num_keys = rows_of(cu_k, sequence, num_sequences)
+    rows_Q = first_row + tl.arange(0, QUERIES)
+    mask_Q = rows_Q < stop_query
+    out_row, out_head = num_heads * HEAD_DIM, head * HEAD_DIM
+    q_QD = load_rows(q, first_row, q_row, head * q_head, mask_Q, HEAD_DIM, WIDTH)
+    grad_out_QD = load_rows(grad_out, first_row, out_row, out_head, mask_Q, HEAD_DIM, WIDTH)
+    out_QD = load_rows(out, first_row, out_row, out_head, mask_Q, HEAD_DIM, WIDTH)
+    delta_Q = tl.sum(grad_out_QD.to(tl.float32) * out_QD.to(tl.float32), 1)
+    per_query_Q = head.to(tl.int64) * num_queries + rows_Q
+    tl.store(delta + per_query_Q, delta_Q, mask=mask_Q)
+    logsumexp_Q = tl.load(logsumexp + per_query_Q, mask=mask_Q, other=float("inf"))
+    a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
+    b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
+    position_Q = load_positions(q_positions, rows_Q, first_query, mask_Q)
+    keep = (keep_rows, keep_positions, keep_low, keep_high, keep_threshold)
+    dropout = (dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold)
+
+    first_block, stop_block = num_keys * 0, tl.cdiv(num_keys, KEYS)
+    if block_ranks is not None:
+        slot = first_key // KEYS + sequence
+        first_block, stop_block = visited_keys(block_ranks, slot, stop_block, block_stride, a_Q, b_Q)
+    if bias_shares is not None:
+        share = bias_shares + (head.to(tl.int64) * tl.num_programs(0) + program) * (2 * reach + 1)
+    begun_K = tl.zeros([KEYS], tl.float32)
+    low, high = 0.0, 0.0
+    share_R = tl.zeros([VALUES], tl.float32)
+    sum_QD = tl.zeros([QUERIES, WIDTH], tl.float32)
+    kv_head = head // SHARING
+    for start in range(first_block * KEYS, stop_block * KEYS, KEYS):
+        rows_K = first_key + start + tl.arange(0, KEYS)
+        mask_K = rows_K < first_key + num_keys
+        k_KD = load_rows(k, first_key + start, k_row, kv_head * k_head, mask_K, HEAD_DIM, WIDTH)
+        v_KD = load_rows(v, first_key + start, v_row, kv_head * v_head, mask_K, HEAD_DIM, WIDTH)
+        products = tl.dot(q_QD, tl.trans(k_KD), input_precision="ieee")
+        position_K = load_positions(k_positions, rows_K, first_key, mask_K)
+        index = bias_index(position_Q[:, None], position_K[None, :], reach)
+        scores = base2_scores(products, scale, bias, head, reach, index, key_scores, rows_K[None, :], mask_K[None, :])
+        visible = mask_K[None, :]
+        if block_ranks is not None:
+            kept = mask_K[None, :]
+            if keep_rows is not None:
+                kept = draws_below(keep, rows_Q, mask_Q, start, KEYS)
+            rank_1K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)[None, :]
+            visible = visible & sees(
+                rank_1K, a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
+                query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
+            )  # fmt: skip
+        weights = tl.where(visible, tl.exp2(scores - logsumexp_Q[:, None]), 0.0)
+        grads = tl.dot(grad_out_QD, tl.trans(v_KD), input_precision="ieee")
+        if dropout_rows is not None:
+            dropped = draws_below(dropout, rows_Q, mask_Q, head * DRAWS_PER_HEAD + start, KEYS)
+            grads = tl.where(dropped, 0.0, grads * dropout_scale)
+        grads = weights * (grads - delta_Q[:, None])
+        sum_QD = tl.dot(grads.to(k_KD.dtype), k_KD, sum_QD, input_precision="ieee")
+        if bias_shares is not None:
+            if q_positions is not None:
+                share_R = add_by_index(share_R, grads, index, visible, VALUES)
+            else:
+                next_K, completed_K = diagonals(grads, QUERIES, KEYS)
+                first_difference = first_query + start - KEYS - first_row
+                sum_K = begun_K + completed_K
+                low, high = store_diagonals(share, first_difference, sum_K, low, high, reach, KEYS)
+                begun_K = next_K
+
+    store_rows(grad_q, sum_QD * scale, first_row, out_row, out_head, mask_Q, HEAD_DIM, WIDTH)
+    if bias_shares is not None:
+        if q_positions is not None:
+            values_R = tl.arange(0, VALUES)
+            tl.store(share + values_R, share_R, mask=values_R <= 2 * reach)
+        else:
+            first_difference = first_query + (stop_block - 1) * KEYS - first_row
+            low, high = store_diagonals(share, first_difference, begun_K, low, high, reach, KEYS)
+            tl.store(share + 2 * reach, high, mask=reach > 0)
+            tl.store(share, low + tl.where(reach > 0, 0.0, high))
+
+
+@triton.jit(do_not_specialize=[*_NUMBERS, "num_keys", "tile_stride"])
+def backward_keys(
+    q, k, v, logsumexp, grad_out, delta, grad_k, grad_v, score_shares,
+    q_row, q_head, k_row, k_head, v_row, v_head,
+    cu_q, cu_k, num_sequences, num_queries, num_keys, num_heads,
+    key_ranks, a_start, a_stop, b_start, b_stop, query_ranks, tile_intervals, tile_stride,
+    keep_rows, keep_positions, keep_low, keep_high, keep_threshold,
+    bias, reach, q_positions, k_positions, key_scores, scale,
+    dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold, dropout_scale,
+    SHARING: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
+):  # fmt: skip
+    """Write grad_k and grad_v [Tk, G, D], and where given score_shares [G, Tk]."""
+    program, kv_head = tl.program_id(0), tl.program_id(1)
+    sequence, first_key, stop_key, first_row = find_tile(cu_k, num_sequences, num_keys, program, KEYS)
+    if first_row >= stop_key:
+        return
+    first_query, num_sequence_queries = rows_of(cu_q, sequence, num_sequences)
+    rows_K = first_row + tl.arange(0, KEYS)
+    mask_K = rows_K < stop_key
+    k_KD = load_rows(k, first_row, k_row, kv_head * k_head, mask_K, HEAD_DIM, WIDTH)
+    v_KD = load_rows(v, first_row, v_row, kv_head * v_head, mask_K, HEAD_DIM, WIDTH)
+    rank_K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)
+    position_K = load_positions(k_positions, rows_K, first_key, mask_K)
+    keep = (keep_rows, keep_positions, keep_low, keep_high, keep_threshold)
+    dropout = (dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold)
+
+    first_tile, stop_tile = num_sequence_queries * 0, tl.cdiv(num_sequence_queries, QUERIES)
+    if tile_intervals is not None:
+        slot = first_query // QUERIES + sequence
+        least, most = tl.min(tl.where(mask_K, rank_K, LARGEST)), tl.max(tl.where(mask_K, rank_K, LEAST))
+        first_tile, stop_tile = visited_queries(tile_intervals, slot, stop_tile, tile_stride, least, most)
+    grad_k_KD = tl.zeros([KEYS, WIDTH], tl.float32)
+    grad_v_KD = tl.zeros([KEYS, WIDTH], tl.float32)
+    score_K = tl.zeros([KEYS], tl.float32)
+    num_tiles = tl.maximum(stop_tile - first_tile, 0)
+    for step in range(SHARING * num_tiles):  # one loop: the compiler overlaps steps of the innermost alone
+        head = kv_head * SHARING + step // num_tiles
+        start = (first_tile + step % num_tiles) * QUERIES
+        rows_Q = first_query + start + tl.arange(0, QUERIES)
+        mask_Q = rows_Q < first_query + num_sequence_queries
+        q_QD = load_rows(q, first_query + start, q_row, head * q_head, mask_Q, HEAD_DIM, WIDTH)
+        grad_out_QD = load_rows(
+            grad_out, first_query + start, num_heads * HEAD_DIM, head * HEAD_DIM, mask_Q, HEAD_DIM, WIDTH
+        )
+        per_query_Q = head.to(tl.int64) * num_queries + rows_Q
+        logsumexp_Q = tl.load(logsumexp + per_query_Q, mask=mask_Q, other=float("inf"))
+        delta_Q = tl.load(delta + per_query_Q, mask=mask_Q, other=0.0)
+        products = tl.dot(q_QD, tl.trans(k_KD), input_precision="ieee")
+        position_Q = load_positions(q_positions, rows_Q, first_query, mask_Q)
+        index = bias_index(position_Q[:, None], position_K[None, :], reach)
+        scores = base2_scores(products, scale, bias, head, reach, index, key_scores, rows_K[None, :], mask_K[None, :])
+        # A query beyond the end weighs 0 by its logsumexp; a key beyond it gathers for rows that are not stored.
+        weights = tl.exp2(scores - logsumexp_Q[:, None])
+        if tile_intervals is not None:
+            kept = mask_K[None, :]
+            if keep_rows is not None:
+                kept = draws_below(keep, rows_Q, mask_Q, first_row - first_key, KEYS)
+            a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
+            b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
+            visible = sees(
+                rank_K[None, :], a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
+                query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
+            )  # fmt: skip
+            weights = tl.where(visible, weights, 0.0)
+        grads = tl.dot(grad_out_QD, tl.trans(v_KD), input_precision="ieee")
+        dropped_weights = weights
+        if dropout_rows is not None:
+            first_draw = head * DRAWS_PER_HEAD + first_row - first_key
+            dropped = draws_below(dropout, rows_Q, mask_Q, first_draw, KEYS)
+            dropped_weights = tl.where(dropped, 0.0, weights * dropout_scale)
+            grads = tl.where(dropped, 0.0, grads * dropout_scale)
+        grad_v_KD = tl.dot(tl.trans(dropped_weights.to(v_KD.dtype)), grad_out_QD, grad_v_KD, input_precision="ieee")
+        grads = weights * (grads - delta_Q[:, None])
+        if score_shares is not None:
+            score_K += tl.sum(grads, 0)
+        grad_k_KD = tl.dot(tl.trans(grads.to(q_QD.dtype)), q_QD, grad_k_KD, input_precision="ieee")
+
+    kv_row, kv_offset = tl.num_programs(1) * HEAD_DIM, kv_head * HEAD_DIM
+    store_rows(grad_k, grad_k_KD * scale, first_row, kv_row, kv_offset, mask_K, HEAD_DIM, WIDTH)
+    store_rows(grad_v, grad_v_KD, first_row, kv_row, kv_offset, mask_K, HEAD_DIM, WIDTH)
+    if score_shares is not None:
+        tl.store(score_shares + kv_head.to(tl.int64) * num_keys + rows_K, score_K, mask=mask_K)

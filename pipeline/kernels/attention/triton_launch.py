@@ -1,0 +1,173 @@
+"""The Triton kernels' Python side: tile sizes per architecture, one launch per kernel, owned workspaces.
+
+`forward` and `backward` take what `cpu.forward` and `cpu.backward` take, on a GPU. Nothing is read back from the
+device: grids depend on shapes alone. Where a pattern shows everything, no summary of its ranks is made or read.
+
+Shape suffixes: H heads, G heads of keys and values, R values of the bias, P programs over tiles of queries.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import triton
+
+from pipeline.kernels.attention.cpu import Arguments
+from pipeline.kernels.attention.triton_backward import backward_keys, backward_queries
+from pipeline.kernels.attention.triton_forward import forward_kernel
+from pipeline.kernels.attention.triton_tiles import num_programs, summarize_keys, summarize_queries
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows of queries and keys in one step of a program, and how the compiler spreads the step."""
+
+    queries: int
+    keys: int
+    num_warps: int
+    num_stages: int
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of the three kernels, for one architecture and width; those of `queries` are square (its diagonals)."""
+
+    forward: Tile
+    queries: Tile
+    keys: Tile
+
+
+# By architecture and width (the head dimension, rounded up to a power of two). Chosen by
+# what compiles without spills for causal attention with a bias (gfx942 at 128: the keys' kernel spills 10), not timed.
+# Those of sm_80 fit the shared memory of every NVIDIA GPU since.
+TILES = {
+    "sm_80": {
+        64: Tiles(Tile(128, 64, 4, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 1)),
+        128: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
+    },
+    "sm_90": {
+        64: Tiles(Tile(128, 64, 4, 3), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
+        128: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(128, 64, 8, 1)),
+    },
+    "gfx942": {
+        64: Tiles(Tile(128, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1)),
+        128: Tiles(Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1)),
+    },
+}
+FLOAT32_TILES = Tiles(*[Tile(32, 32, 4, 1)] * 3)  # without tensor cores, registers hold less
+
+
+def width_of(head_dim: int) -> int:
+    """The power of two that holds a head."""
+    return max(16, triton.next_power_of_2(head_dim))
+
+
+def tiles_of(q_THD: torch.Tensor) -> Tiles:
+    """The tiles for a call; of an architecture not in the table, those of the nearest one that is."""
+    if q_THD.dtype == torch.float32:
+        return FLOAT32_TILES
+    return TILES[_architecture(q_THD.device)][64 if width_of(q_THD.shape[2]) <= 64 else 128]
+
+
+def _architecture(device: torch.device) -> str:
+    if torch.version.hip is not None:
+        return "gfx942"
+    return "sm_90" if torch.cuda.get_device_capability(device)[0] in (9, 10) else "sm_80"
+
+
+def forward(given: Arguments, out: torch.Tensor, logsumexp: torch.Tensor, tiles: Tiles | None = None) -> None:
+    """Write every element of `out` [Tq, H, D] and of `logsumexp` [H, Tq] float32 (base 2)."""
+    tile = (tiles or tiles_of(given.q)).forward
+    results = {"out": out, "logsumexp": logsumexp, **_block_ranks(given, tile)}
+    _launch(forward_kernel, _query_grid(given, tile), tile, _common(given) | results)
+
+
+def backward(
+    given: Arguments,
+    out: torch.Tensor,
+    logsumexp: torch.Tensor,
+    grad_out: torch.Tensor,
+    gradients: dict[str, torch.Tensor],
+    tiles: Tiles | None = None,
+) -> None:
+    """Write every element of `gradients`: grad_q, grad_k, grad_v; if wanted grad_bias, grad_key_scores (float32)."""
+    tiles = tiles or tiles_of(given.q)
+    delta = torch.empty_like(logsumexp)
+    common = _common(given) | {"out": out, "logsumexp": logsumexp, "grad_out": grad_out, "delta": delta}
+    shares_HPR, shares_GT = _bias_shares(given, gradients, tiles.queries), _score_shares(given, gradients)
+    common |= {name: gradients[name] for name in ("grad_q", "grad_k", "grad_v")}
+    common |= {"bias_shares": shares_HPR, "score_shares": shares_GT}
+    common |= {"VALUES": 1 if given.bias is None else triton.next_power_of_2(given.bias.shape[1])}
+    # backward_keys reads the delta that backward_queries writes.
+    query_arguments = common | _block_ranks(given, tiles.queries)
+    _launch(backward_queries, _query_grid(given, tiles.queries), tiles.queries, query_arguments)
+    key_arguments = common | _tile_intervals(given, tiles.keys)
+    key_grid = (num_programs(len(given.k), len(given.cu_k) - 1, tiles.keys.keys), given.k.shape[1])
+    _launch(backward_keys, key_grid, tiles.keys, key_arguments)
+    if shares_HPR is not None:
+        torch.sum(shares_HPR, 1, out=gradients["grad_bias"])
+    if shares_GT is not None:
+        torch.sum(shares_GT, 0, out=gradients["grad_key_scores"])
+
+
+def _query_grid(given: Arguments, tile: Tile) -> tuple[int, int]:
+    return num_programs(len(given.q), len(given.cu_q) - 1, tile.queries), given.q.shape[1]
+
+
+def _bias_shares(given: Arguments, gradients: dict[str, torch.Tensor], tile: Tile) -> torch.Tensor | None:
+    if "grad_bias" not in gradients or given.bias is None:
+        return None
+    programs, heads = _query_grid(given, tile)
+    return given.bias.new_zeros((heads, programs, given.bias.shape[1]))
+
+
+def _score_shares(given: Arguments, gradients: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    if "grad_key_scores" not in gradients:
+        return None
+    return given.q.new_empty((given.k.shape[1], len(given.k)), dtype=torch.float32)
+
+
+def _block_ranks(given: Arguments, tile: Tile) -> dict[str, Any]:
+    if given.shows_all:
+        return {"block_ranks": None, "block_stride": 0}
+    sequences, num_keys = len(given.cu_k) - 1, len(given.k)
+    programs = num_programs(num_keys, sequences, tile.keys)
+    ranks = given.cu_k.new_empty((2, programs))
+    summarize_keys[(programs,)](given.cu_k, sequences, num_keys, given.key_ranks, ranks, KEYS=tile.keys)
+    return {"block_ranks": ranks, "block_stride": programs}
+
+
+def _tile_intervals(given: Arguments, tile: Tile) -> dict[str, Any]:
+    if given.shows_all:
+        return {"tile_intervals": None, "tile_stride": 0}
+    sequences, num_queries = len(given.cu_q) - 1, len(given.q)
+    programs = num_programs(num_queries, sequences, tile.queries)
+    extremes = given.cu_q.new_empty((4, programs))
+    intervals = (given.a_start, given.a_stop, given.b_start, given.b_stop)
+    summarize_queries[(programs,)](given.cu_q, sequences, num_queries, *intervals, extremes, QUERIES=tile.queries)
+    return {"tile_intervals": extremes, "tile_stride": programs}
+
+
+def _common(given: Arguments) -> dict[str, Any]:
+    """Every kernel argument that does not depend on the tile, by name."""
+    named = {field.name: getattr(given, field.name) for field in fields(given)}
+    for name in ("q", "k", "v"):
+        named[f"{name}_row"], named[f"{name}_head"], _ = getattr(given, name).stride()
+    for stream in ("keep", "dropout"):
+        words = [_as_int32(word) for word in named[stream] or (0, 0, 0)]
+        named |= dict(zip((f"{stream}_low", f"{stream}_high", f"{stream}_threshold"), words, strict=True))
+    num_queries, num_heads, head_dim = given.q.shape
+    numbers = {"num_sequences": len(given.cu_q) - 1, "num_queries": num_queries, "num_keys": len(given.k)}
+    shapes = {"SHARING": num_heads // given.k.shape[1], "HEAD_DIM": head_dim, "WIDTH": width_of(head_dim)}
+    return named | numbers | shapes | {"num_heads": num_heads, "reach": given.reach}
+
+
+def _as_int32(word: int) -> int:
+    """The same 32 bits as a signed number: a kernel's argument keeps one type whatever the value."""
+    return word - 2**32 if word >= 2**31 else word
+
+
+def _launch(kernel: Any, grid: tuple[int, int], tile: Tile, arguments: dict[str, Any]) -> None:
+    arguments |= {"QUERIES": tile.queries, "KEYS": tile.keys}
+    chosen = {name: arguments[name] for name in kernel.arg_names}
+    kernel[grid](**chosen, num_warps=tile.num_warps, num_stages=tile.num_stages)

@@ -1,0 +1,135 @@
+"""The Triton kernels without a GPU: run by the interpreter, compiled for three architectures; with one, run there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from pipeline.kernels.attention import attention
+from pipeline.kernels.attention.operator import attention_fused
+from pipeline.kernels.attention.reference import attention_reference
+from pipeline.kernels.attention.triton_backward import backward_keys, backward_queries
+from pipeline.kernels.attention.triton_forward import forward_kernel
+from pipeline.kernels.attention.triton_launch import TILES, Tile
+from tests.pipeline.kernels.attention.cases import BOUNDS, Case, draw_case
+
+ROOT = Path(__file__).parents[4]
+# float16 rounds eight times finer than bfloat16: the same bounds are generous, and a wrong term is far outside them.
+INTERPRETED_BOUNDS = {"torch.float32": BOUNDS[torch.float32], "torch.float16": BOUNDS[torch.bfloat16]}
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+def test_the_interpreted_kernels_agree_with_float64() -> None:
+    """Lengths 0 and 1, tails, shared key heads, every pattern and random bits; the results are written over NaN."""
+    module = "tests.pipeline.kernels.attention.interpreted"
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, "-m", module], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert len(lines) >= 40
+    for line in lines:
+        for name, error in line["errors"].items():
+            bound = INTERPRETED_BOUNDS[line["dtype"]][name]
+            assert error <= bound, f"{line['case']}: {name} in {line['dtype']} is {error:.2g} off"
+
+
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+SHARED_BYTES = {"sm_80": 99 * 1024, "sm_90": 227 * 1024, "gfx942": 64 * 1024}
+# Vector registers; without intervals this kernel spills none either.
+KNOWN_SPILLS = {("gfx942", 128, "keys"): 10}
+KERNELS = {"forward": forward_kernel, "queries": backward_queries, "keys": backward_keys}
+NARROW = ("q", "k", "v", "out", "grad_out", "grad_q", "grad_k", "grad_v")
+WIDE = ("logsumexp", "delta", "bias", "bias_shares")
+INDICES = ("cu_q", "cu_k", "key_ranks", "a_start", "a_stop", "block_ranks", "tile_intervals")
+# What a call of an encoder or decoder with a learned bias does not give; see triton_launch._common.
+ABSENT = (
+    *("b_start", "b_stop", "query_ranks", "keep_rows", "keep_positions", "q_positions", "k_positions"),
+    *("key_scores", "score_shares", "dropout_rows", "dropout_positions"),
+)
+
+
+def compiled(kernel: Any, tile: Tile, target: GPUTarget, head_dim: int, absent: tuple[str, ...]) -> Any:
+    """The kernel for bfloat16 and contiguous positions."""
+    constants: dict[str, Any] = {"SHARING": 1, "HEAD_DIM": head_dim, "WIDTH": head_dim, "VALUES": 512}
+    constants |= {"QUERIES": tile.queries, "KEYS": tile.keys} | dict.fromkeys(absent)
+    types = dict.fromkeys(NARROW, "*bf16") | dict.fromkeys(WIDE, "*fp32") | dict.fromkeys(INDICES, "*i32")
+    types |= {"scale": "fp32", "dropout_scale": "fp32"} | dict.fromkeys(constants, "constexpr")
+    names = kernel.arg_names
+    signature = {name: types.get(name, "i32") for name in names}
+    values = {(place,): constants[name] for place, name in enumerate(names) if name in constants}
+    aligned = [name for name, kind in signature.items() if kind[0] == "*" or name.endswith(("_row", "_head"))]
+    attributes = {(names.index(name),): [["tt.divisibility", 16]] for name in aligned}
+    options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
+    return triton.compile(ASTSource(kernel, signature, values, attributes), target=target, options=options)
+
+
+def spills(kernel: Any, folder: Path) -> int:
+    """Bytes (NVIDIA: of the cubin's stack, where nothing else of ours lies) or registers (AMD) spilled to memory."""
+    if "amdgcn" in kernel.asm:
+        return int(re.search(r"\.vgpr_spill_count:\s*(\d+)", kernel.asm["amdgcn"])[1])
+    (folder / "kernel.cubin").write_bytes(kernel.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    usage = subprocess.run([tool, "-res-usage", folder / "kernel.cubin"], capture_output=True, text=True, check=True)
+    return sum(int(number) for number in re.findall(r"(?:STACK|LOCAL):(\d+)", usage.stdout))
+
+
+@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("architecture", TARGETS)
+def test_the_kernels_compile_without_spills(
+    architecture: str, head_dim: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    tiles = TILES[architecture][head_dim]
+    for name, kernel in KERNELS.items():
+        tile = getattr(tiles, name)
+        assert tile.queries >= 64
+        assert tile.keys >= 64
+        code = compiled(kernel, tile, TARGETS[architecture], head_dim, ABSENT)
+        assert spills(code, tmp_path) <= KNOWN_SPILLS.get((architecture, head_dim, name), 0), name
+        assert code.metadata.shared <= SHARED_BYTES[architecture], name
+
+
+def test_attention_needs_no_triton_on_cpu() -> None:
+    code = "import sys; sys.modules['triton'] = None; import pipeline.kernels.attention"  # importing it raises
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def on_gpu(case: Case) -> Case:
+    """The same case with every tensor on the GPU."""
+    return _moved(case)
+
+
+def _moved(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.cuda()
+    if isinstance(value, dict):
+        return {name: _moved(x) for name, x in value.items()}
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_moved(x) for x in value)
+    if hasattr(value, "__dataclass_fields__"):
+        return type(value)(**{name: _moved(getattr(value, name)) for name in value.__dataclass_fields__})
+    return value
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_gpu_the_kernels_agree_with_float64_and_their_bits_repeat(dtype: torch.dtype) -> None:
+    for seed in range(100):
+        case = on_gpu(draw_case(seed).rounded(dtype))
+        for name, error in case.errors(attention_fused, attention_reference).items():
+            assert error <= BOUNDS[dtype][name], f"case {seed}: {name} is {error:.2g} off"
+        once, again = case.results(attention), case.results(attention)
+        assert all(torch.equal(again[name], result) for name, result in once.items()), f"case {seed}"
