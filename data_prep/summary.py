@@ -96,8 +96,7 @@ def _observed(corpus: Corpus, tokenized: Sequence[Record]) -> list[dict[str, Any
         for result in corpus.passes
         if result.tasks and result.tasks[0].observe is not None
     ]
-    # Sorted: a record that was read from the disk has its keys in another order than one that comes from its task.
-    kinds = sorted(tokenized[0]["observed"]) if tokenized else []
+    kinds = tokenized[0]["observed"] if tokenized else {}
     return found + [
         {"stage": kind, "counts": _summed(record["observed"][kind] for record in tokenized)} for kind in kinds
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from data_prep.progress import Progress
-from data_prep.shards import ShardEntry
+from data_prep.shards import ShardEntry, canonical
 from data_prep.tasks import PassTask, Task, perform
 from data_prep.work import WorkFolder, file_digest
 
@@ -84,7 +84,8 @@ class Waves:
 
     def _run_missing(self, missing: Sequence[Task], records: dict[str, Record]) -> None:
         def on_done(task: Task, record: Record) -> None:
-            records[task.id] = record
+            # As it will be read again: what a later run does with a record cannot depend on where it came from.
+            records[task.id] = canonical.decode(canonical.encode(record))
             self._progress.advance(task.size, *_counts(task, record))
 
         self._progress.start(_shown(missing[0]), sum(task.size for task in missing))
