@@ -33,7 +33,7 @@ from data_prep.progress import Progress
 from data_prep.publish import PrepReport, StagedShards, prep_report, publish_dataset, published
 from data_prep.quarantine import QUARANTINE_NAME
 from data_prep.shards import canonical
-from data_prep.shards.files import publish, staged_bytes
+from data_prep.shards.files import place, staged_bytes
 from data_prep.shards.names import MANIFEST_NAME
 from data_prep.sources.inputs import find_inputs
 from data_prep.stages import stage_module
@@ -101,7 +101,7 @@ class Build:
 
     def _own_tokenizer(self, model: bytes) -> Tokenizer:
         folder = self._work.new_folder(f"own-{canonical.digest(model)[:24]}")
-        publish([staged_bytes(folder / MODEL_NAME, model)])
+        place([staged_bytes(folder / MODEL_NAME, model)])
         tokenizer = Tokenizer.load(folder)
         if note := loss_note(tokenizer):
             self._note(note)

@@ -19,7 +19,7 @@ from types import TracebackType
 import zstandard
 
 from data_prep.errors import CorruptionError
-from data_prep.shards.files import StagedFile, named_errors, publish
+from data_prep.shards.files import StagedFile, named_errors, place
 from data_prep.sources.document import Document
 
 DOCUMENTS_NAME = "documents.zst"
@@ -67,11 +67,11 @@ class DocumentWriter:
         self._text_bytes += len(text)
 
     def close(self) -> StoredDocuments:
-        """Bring the file to the disk under its name."""
+        """Give the file its name."""
         self._append(b"%d\n" % self._documents)
         self._flush()
         self._write(self._zstd.flush())
-        publish([self._file])
+        place([self._file])
         return StoredDocuments(
             self._documents, self._text_bytes, self._digest.hexdigest(), self._file_digest.hexdigest()
         )

@@ -3,7 +3,8 @@
 Invariant: while `manifest.json` stands, every file it lists is the one it lists.
 
 1. The manifest of an earlier dataset goes first, then its shards, card and quarantine.
-2. Shards are linked to `shard-00000`, `shard-00001`, ... (train) and `heldout-00000`, ... in the order of the plan.
+2. Shards are linked to `shard-00000`, `shard-00001`, ... (train) and `heldout-00000`, ... in the order of the plan,
+   and brought to the disk.
 3. The quarantine is put together, the tokenizer copied, the card made, and the manifest written from shards that
    verify.
 """
@@ -26,6 +27,7 @@ from data_prep.shards import (
     ShardEntry,
     build_manifest,
     describe_tokenizer,
+    flush_shards,
     link_shard,
     write_manifest,
 )
@@ -81,6 +83,7 @@ def publish_dataset(
         for split, entry in entries.items():
             name = SHARD_NAMES[split].format(len(splits[split]))
             splits[split].append(link_shard(folder, entry, out, name))
+    flush_shards(out, [entry for entries in splits.values() for entry in entries])
     _publish_quarantine(out, quarantines)
     target = out / TOKENIZER_NAME
     with named_errors(target, "write"):

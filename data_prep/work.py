@@ -1,7 +1,11 @@
 """The work folder: what is already done, kept beside the dataset so that any later run can continue or reuse it.
 
-Invariant: a record is written after everything it speaks of is on the disk, and says how to recognise it (digests).
-No record, or a damaged one, means "not done"; leftovers without a record are overwritten or removed.
+Invariant: a record is written after everything it speaks of, and says how to recognise it (digests). No record, or a
+damaged one, or one whose files are not those it speaks of, means "not done"; leftovers without a record are overwritten
+or removed.
+
+Nothing here waits for the disk: whoever is killed, other processes see what was written. What a power failure takes is
+noticed by its digest, and made again.
 
     .work/lock               held while a preparation runs
     .work/published.json     which plan the dataset was made by
@@ -21,7 +25,7 @@ from typing import Any, TypeVar
 
 from data_prep.errors import InputError
 from data_prep.shards import canonical
-from data_prep.shards.files import named_errors, publish, staged_bytes, sync_folder
+from data_prep.shards.files import named_errors, place, publish, staged_bytes
 
 WORK_NAME = ".work"
 
@@ -64,8 +68,8 @@ class WorkFolder:
     def adopt(self, task_id: str, name: str, write: Callable[[Path], T]) -> tuple[T, dict[str, str]]:
         """Have `write` fill a new folder and make its files those of the task's folder `name`.
 
-        What `write` returned, and the digests of the files, by their paths in the task's folder. Each file is flushed
-        before it gets its final name; the folder's other files are removed.
+        What `write` returned, and the digests of the files, by their paths in the task's folder, whose other files are
+        removed.
         """
         target = self.new_folder(task_id) / name
         staging = target.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -74,16 +78,14 @@ class WorkFolder:
             staging.mkdir()
             try:
                 result = write(staging)
-                digests = {path.name: _flushed_digest(path) for path in sorted(staging.iterdir())}
+                digests = {path.name: file_digest(path) for path in sorted(staging.iterdir())}
                 for file in digests:
                     os.replace(staging / file, target / file)
                 for path in target.iterdir():
                     if path.name not in digests:
                         path.unlink()
-                sync_folder(target)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-        sync_folder(target.parent)
         return result, {f"{name}/{file}": digest for file, digest in digests.items()}
 
     def record(self, task_id: str) -> dict[str, Any] | None:
@@ -91,8 +93,8 @@ class WorkFolder:
         return _unsealed(self._record_path(task_id))
 
     def save_record(self, task_id: str, result: dict[str, Any]) -> None:
-        """Declare a task done. Everything it made must be on the disk already."""
-        publish([staged_bytes(self._record_path(task_id), canonical.encode_sealed(result))])
+        """Declare a task done. Everything it made must be there already."""
+        place([staged_bytes(self._record_path(task_id), canonical.encode_sealed(result))])
 
     def published(self) -> dict[str, Any] | None:
         """What the preparation that published the dataset said of itself; None when nobody did."""
@@ -124,12 +126,6 @@ class WorkFolder:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with named_errors(path, "read"), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flushed_digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -1,7 +1,8 @@
 """What happens after tokenizing, when it needs the whole corpus's tokens: `select` (copies) and `weight` (a column).
 
 Every file of this folder is one finish and defines `Config`, `VERSION`, `observer(config, vocab_size)`, `REDUCTIONS`
-(see `data_prep.stages.stage`) and `finish(config, decision, split)`; and `observing(config)`, as a stage may.
+(see `data_prep.stages.stage`) and `finish(config, decision, split)`; and `observing(config)`, as a stage may. One that
+adds columns without a look at single documents also defines `chunk_finish(config, decision)`.
 
 1. Tokenizing shows an observer every training document of its unit, with its tokens; held-out ones are not shown.
 2. The reductions decide.
@@ -14,10 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data_prep.shards import TokenizedDocument
+from data_prep.shards import Chunk, TokenizedDocument
 from data_prep.sources.document import Document
 
-__all__ = ["Finish", "TokenObserver", "TokenizedDocument"]
+__all__ = ["ChunkFinish", "Finish", "TokenObserver", "TokenizedDocument"]
 
 
 class TokenObserver(Protocol):
@@ -31,3 +32,4 @@ class TokenObserver(Protocol):
 
 
 Finish = Callable[[Iterable[TokenizedDocument]], Iterator[TokenizedDocument]]
+ChunkFinish = Callable[[Chunk], Chunk]  # the same documents with the same tokens, many at a time

@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 
 from data_prep.columns.config import WeightConfig
-from data_prep.finish.finish import Finish, TokenizedDocument, TokenObserver
+from data_prep.finish.finish import ChunkFinish, Finish, TokenizedDocument, TokenObserver
 from data_prep.finish.logarithms import log2_eighths
 from data_prep.finish.pairs import COUNTS_NAME, KEYS_NAME, Counts, PairCounter, merged, pair_keys, pair_tokens
+from data_prep.shards import Chunk
 from data_prep.sources.document import Document
 from data_prep.stages.stage import Decision, Part, Reduction
 
@@ -118,6 +119,14 @@ def finish(config: Config, decision: Decision, split: str) -> Finish:
     return functools.partial(_with_pmi, config, counts, keys)
 
 
+def chunk_finish(config: Config, decision: Decision) -> ChunkFinish | None:
+    """`finish` for whole chunks; None for `pmi`, where weights depend on the document."""
+    if config.kind != "idf":
+        return None
+    [folder] = decision.folders
+    return functools.partial(_chunk_with_idf, np.load(folder / _WEIGHTS_NAME, allow_pickle=False))
+
+
 def idf_weights(counts: np.ndarray) -> np.ndarray:
     """Weight of each token, [vocab_size] uint8, from the number of documents and of those with each token."""
     return _weights(log2_eighths([np.maximum(counts[0], 1)], [np.maximum(counts[1:], 1)]))
@@ -145,6 +154,10 @@ def ngram_starts(token_ids: np.ndarray, keys: np.ndarray, max_ngram: int) -> np.
 def _with_idf(table: np.ndarray, documents: Iterable[TokenizedDocument]) -> Iterator[TokenizedDocument]:
     for document in documents:
         yield replace(document, columns={**document.columns, "weight": table[document.token_ids]})
+
+
+def _chunk_with_idf(table: np.ndarray, chunk: Chunk) -> Chunk:
+    return replace(chunk, columns={**chunk.columns, "weight": table[chunk.tokens]})
 
 
 def _with_pmi(

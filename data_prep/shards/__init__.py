@@ -17,7 +17,14 @@ from data_prep.shards.manifest import (
 )
 from data_prep.shards.packing import DEFAULT_MAX_PIECES, Packing, Windows, plan_windows
 from data_prep.shards.reader import Dataset, MappedChunk, Split
-from data_prep.shards.writer import ShardWriter, describe_tokenizer, link_shard, write_manifest, write_shard
+from data_prep.shards.writer import (
+    ShardWriter,
+    describe_tokenizer,
+    flush_shards,
+    link_shard,
+    write_manifest,
+    write_shard,
+)
 
 __all__ = [
     "DEFAULT_MAX_PIECES",
@@ -40,6 +47,7 @@ __all__ = [
     "build_chunks",
     "build_manifest",
     "describe_tokenizer",
+    "flush_shards",
     "link_shard",
     "plan_windows",
     "token_dtype",

@@ -1,10 +1,13 @@
-"""Files: opened only when regular and not a link; published only when whole.
+"""Files: opened only when regular and not a link; under their final names only when whole.
 
-Invariant: a file under its final name was written completely, flushed to the disk, and then renamed.
+Invariant: a file under its final name was written completely and then renamed: no process ever sees a part of it, and
+a killed one leaves none. What was published is on the disk as well.
 
 1. `StagedFile` writes under a temporary name in the final folder.
 2. `publish` flushes every staged file, renames them in the order given, and flushes the folder. Whatever fails on the
    way, nothing of it stays under a final name.
+3. `place` does the same without waiting for the disk, for files whose digest is kept elsewhere: what a power failure
+   took is noticed. `flush_files` brings many such files to the disk at once.
 """
 
 import contextlib
@@ -13,11 +16,13 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from data_prep.errors import CorruptionError, InputError, SpanwrightError
 
 _NO_HARD_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP)
+_FLUSHES_AT_ONCE = 16
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -85,11 +90,12 @@ class StagedFile:
         with named_errors(self.path, "write"):
             self._file.write(data)
 
-    def flush(self) -> None:
-        """Bring everything written to the disk and close the temporary file."""
+    def close(self, *, flush: bool) -> None:
+        """Close the temporary file; with `flush`, everything written is on the disk then."""
         with named_errors(self.path, "write"):
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if flush:
+                os.fsync(self._file.fileno())
             self._file.close()
 
     def rename(self) -> None:
@@ -117,14 +123,31 @@ def staged_bytes(path: Path, data: bytes) -> StagedFile:
 
 def publish(files: Sequence[StagedFile]) -> None:
     """Flush all of `files`, rename them in order, flush their folders. After an error none has its final name."""
+    _rename_all(files, flush=True)
+
+
+def place(files: Sequence[StagedFile]) -> None:
+    """Rename all of `files` in order, without waiting for the disk. After an error none has its final name."""
+    _rename_all(files, flush=False)
+
+
+def flush_files(paths: Sequence[Path]) -> None:
+    """Bring files and the folders that they lie in to the disk."""
+    with ThreadPoolExecutor(_FLUSHES_AT_ONCE) as pool:  # the disk takes waiting writes together
+        list(pool.map(_flush_file, paths))
+    for folder in dict.fromkeys(path.parent for path in paths):
+        sync_folder(folder)
+
+
+def _rename_all(files: Sequence[StagedFile], *, flush: bool) -> None:
     renamed: list[StagedFile] = []
     try:
         for file in files:
-            file.flush()
+            file.close(flush=flush)
         for file in files:
             file.rename()
             renamed.append(file)
-        for folder in dict.fromkeys(file.path.parent for file in files):
+        for folder in dict.fromkeys(file.path.parent for file in files) if flush else ():
             sync_folder(folder)
     except BaseException:
         for file in renamed:
@@ -137,7 +160,7 @@ def publish(files: Sequence[StagedFile]) -> None:
 def link_file(source: Path, target: Path) -> None:
     """Give `source` the further name `target`, replacing what is there; copies where no hard link can be made.
 
-    The new name is on the disk after `sync_folder`.
+    The content and the new name are on the disk after `flush_files`.
     """
     temporary = _temporary_path(target)
     with named_errors(target, "write"):
@@ -148,7 +171,12 @@ def link_file(source: Path, target: Path) -> None:
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            publish([staged_bytes(target, read_file(source))])
+            place([staged_bytes(target, read_file(source))])
+
+
+def _flush_file(path: Path) -> None:
+    with open_regular(path) as descriptor, named_errors(path, "write"):
+        os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

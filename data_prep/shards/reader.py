@@ -17,8 +17,8 @@ import numpy as np
 from data_prep.errors import CorruptionError, InputError
 from data_prep.shards.audit import audit_tokenizer, misplaced_files, read_manifest, unlisted_files
 from data_prep.shards.cache import BoundedCache
-from data_prep.shards.chunk import TokenizedDocument
-from data_prep.shards.columns import SETTINGS
+from data_prep.shards.chunk import Chunk, TokenizedDocument
+from data_prep.shards.columns import SETTINGS, stored_names
 from data_prep.shards.manifest import Manifest, ShardEntry
 from data_prep.shards.mapped import MappedShard
 from data_prep.shards.packing import Packing, Windows, plan_key, plan_windows
@@ -97,6 +97,11 @@ class MappedChunk:
     def span_offsets(self, name: str) -> np.ndarray:
         """Where each document's spans begin in a column of spans: [documents + 1] int64."""
         return self._shard.span_offsets(self._number, name)
+
+    def whole(self) -> Chunk:
+        """Everything at once, as `ShardWriter.add` takes it."""
+        names = stored_names(self._shard.columns)
+        return Chunk(self.tokens, self.docs, self.ids, {name: self._shard.column(self._number, name) for name in names})
 
     def documents(self) -> Iterator[TokenizedDocument]:
         """The documents in order, each with its part of every column."""

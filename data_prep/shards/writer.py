@@ -4,8 +4,8 @@ Invariant: the same chunks and window sizes give the same bytes, on any machine,
 
 1. `ShardWriter` streams chunks into `NAME.tar` under a temporary name, digesting what it writes.
 2. On closing, tar and index are flushed and renamed, the index last: an index under its final name means a whole tar.
-3. `link_shard` gives a finished shard its name in the dataset; `write_manifest` verifies every byte and writes the
-   manifest.
+3. `link_shard` gives a finished shard its name in the dataset, `flush_shards` brings all of them to the disk at once,
+   `write_manifest` verifies every byte and writes the manifest.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from data_prep.errors import CorruptionError
 from data_prep.shards import canonical, framing
 from data_prep.shards.audit import audit_shards, audit_tokenizer, unlisted_files
 from data_prep.shards.chunk import Chunk
-from data_prep.shards.files import StagedFile, link_file, publish, read_file, staged_bytes, sync_folder
+from data_prep.shards.files import StagedFile, flush_files, link_file, place, publish, read_file, staged_bytes
 from data_prep.shards.manifest import (
     FORMAT_VERSION,
     ChunkEntry,
@@ -41,11 +41,12 @@ class ShardWriter:
 
     As a context manager it publishes at the end of the block (the entry is then in `entry`), and leaves nothing
     behind when the block raises. For every window size the index gets the window counts of both packings
-    (`max_pieces` 8).
+    (`max_pieces` 8). With `flushed` false it does not wait for the disk: `flush_shards` does, once for many.
     """
 
-    def __init__(self, folder: Path, name: str, window_sizes: Sequence[int]) -> None:
+    def __init__(self, folder: Path, name: str, window_sizes: Sequence[int], *, flushed: bool = True) -> None:
         self._name = check_name(name)
+        self._rename = publish if flushed else place
         self._window_sizes = sorted(set(window_sizes))
         self._index_path = index_path(folder, name)
         self._tar = StagedFile(tar_path(folder, name))
@@ -92,7 +93,7 @@ class ShardWriter:
             self._write(bytes(framing.trailer_length(self._size)))
             index = self._build_index()
             encoded = encode_index(index)
-            publish([self._tar, staged_bytes(self._index_path, encoded)])
+            self._rename([self._tar, staged_bytes(self._index_path, encoded)])
         except BaseException:
             self.abort()
             raise
@@ -142,12 +143,17 @@ def write_shard(folder: Path, name: str, chunks: Iterable[Chunk], window_sizes: 
 def link_shard(source: Path, entry: ShardEntry, folder: Path, name: str) -> ShardEntry:
     """Give the shard `entry` of the folder `source` the name `name` in `folder` (a hard link where possible).
 
-    A shard already there under that name is replaced. Tar first, index last, as `ShardWriter` does.
+    A shard already there under that name is replaced. Tar first, index last, as `ShardWriter` does. It is on the disk
+    after `flush_shards`.
     """
     for path_of in (tar_path, index_path):
         link_file(path_of(source, entry.name), path_of(folder, name))
-    sync_folder(folder)
     return entry.renamed(name)
+
+
+def flush_shards(folder: Path, entries: Iterable[ShardEntry]) -> None:
+    """Bring the shards of a dataset to the disk."""
+    flush_files([path_of(folder, entry.name) for entry in entries for path_of in (tar_path, index_path)])
 
 
 def describe_tokenizer(folder: Path, path: str, digest: str, vocab_size: int) -> TokenizerEntry:

@@ -1,6 +1,6 @@
 """What runs in worker processes: a file per kind of task, each a pure function of files to files.
 
-Invariant: a task may run twice, at the same time, or be killed anywhere. It writes under temporary names, flushes and
+Invariant: a task may run twice, at the same time, or be killed anywhere. It writes under temporary names and
 renames; its record comes last and lists its `files` with their digests; whoever finishes writes the same bytes.
 
 1. `passes`: read a unit, or a pass's documents, and carry stages out.
@@ -38,5 +38,5 @@ _FUNCTIONS: dict[type, Any] = {
 
 
 def perform(task: Task, work: WorkFolder) -> dict[str, Any]:
-    """Do a task; its record, everything it speaks of being on the disk."""
+    """Do a task; its record, everything it speaks of being there."""
     return _FUNCTIONS[type(task)](task, work)

@@ -7,9 +7,9 @@ from typing import Any
 
 from data_prep.config import ShardsConfig
 from data_prep.finish import finish_module
-from data_prep.finish.finish import TokenizedDocument
+from data_prep.finish.finish import ChunkFinish
 from data_prep.plan import VERSIONS, Stage, task_id
-from data_prep.shards import Column, ShardEntry, Split, build_manifest, describe_tokenizer, token_dtype
+from data_prep.shards import Column, MappedChunk, ShardEntry, Split, build_manifest, describe_tokenizer, token_dtype
 from data_prep.tasks.passes import Decided
 from data_prep.tasks.tokenize import UnitShards
 from data_prep.work import WorkFolder
@@ -50,7 +50,15 @@ def run(task: FinishTask, work: WorkFolder) -> dict[str, Any]:
     dtype = token_dtype(task.vocab_size)
     with UnitShards(work.new_folder(task.id), dtype, task.shards, task.shards.window_sizes) as shards:
         for split in task.entries:
-            documents = _documents(task, work, split)
+            chunks = _staged_chunks(task, work, split)
+            finishes = _chunk_finishes(task, work)
+            if finishes is not None:  # chunks end where they did: they have the same documents
+                for chunk in chunks:
+                    shards.add_chunk(
+                        split, functools.reduce(lambda done, finish: finish(done), finishes, chunk.whole())
+                    )
+                continue
+            documents = (document for chunk in chunks for document in chunk.documents())
             for stage, decided in task.finishes:
                 finish = finish_module(stage.kind).finish
                 documents = finish(stage.config, decided.decision(work, task.unit), split)(documents)
@@ -60,11 +68,21 @@ def run(task: FinishTask, work: WorkFolder) -> dict[str, Any]:
     return {"shards": {split: entry.model_dump() for split, entry in entries.items()}, "files": files}
 
 
-def _documents(task: FinishTask, work: WorkFolder, split: str) -> Iterator[TokenizedDocument]:
+def _staged_chunks(task: FinishTask, work: WorkFolder, split: str) -> Iterator[MappedChunk]:
     described = describe_tokenizer(work.root, task.tokenizer_folder, task.tokenizer, task.vocab_size)
     entries = {name: [entry] for name, entry in task.entries.items()}
     manifest = build_manifest("staged", described, entries, {}, {}, task.columns)
     shards = Split(work.folder(task.tokenized), manifest, split, max_open_shards=1)
-    for number in range(shards.num_chunks):
-        for document in shards.chunk(number).documents():
-            yield TokenizedDocument(document.id, document.token_ids, document.columns)
+    return map(shards.chunk, range(shards.num_chunks))
+
+
+def _chunk_finishes(task: FinishTask, work: WorkFolder) -> list[ChunkFinish] | None:
+    """The finishes, where all of them take whole chunks."""
+    made: list[ChunkFinish] = []
+    for stage, decided in task.finishes:
+        make = getattr(finish_module(stage.kind), "chunk_finish", None)
+        finish = make(stage.config, decided.decision(work, task.unit)) if make else None
+        if finish is None:
+            return None
+        made.append(finish)
+    return made

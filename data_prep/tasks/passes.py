@@ -17,7 +17,7 @@ from data_prep.documents import DOCUMENTS_NAME, DocumentWriter, read_documents
 from data_prep.errors import InputError
 from data_prep.plan import VERSIONS, Stage, Unit, task_id
 from data_prep.quarantine import QUARANTINE_NAME, Quarantine
-from data_prep.shards.files import publish
+from data_prep.shards.files import place
 from data_prep.sources import BadDocument, Document, read
 from data_prep.stages import stage_module
 from data_prep.stages.stage import Decision, Observer, Step
@@ -111,7 +111,7 @@ def run(task: PassTask, work: WorkFolder) -> dict[str, Any]:
         stored = writer.close()
         files = {DOCUMENTS_NAME: stored.file_digest}
         if quarantine.file is not None:
-            publish([quarantine.file])
+            place([quarantine.file])
             files[QUARANTINE_NAME] = quarantine.file_digest
     observed, observations = work.adopt(task.id, OBSERVED_NAME, observer.save) if observer is not None else (None, {})
     return {

@@ -16,7 +16,7 @@ from data_prep.errors import InputError
 from data_prep.finish import finish_module
 from data_prep.finish.finish import TokenizedDocument, TokenObserver
 from data_prep.plan import VERSIONS, Stage, task_id
-from data_prep.shards import ChunkBuilder, ShardEntry, ShardWriter, token_dtype
+from data_prep.shards import Chunk, ChunkBuilder, ShardEntry, ShardWriter, token_dtype
 from data_prep.shards.manifest import TokenDtype
 from data_prep.shards.names import index_path, tar_path
 from data_prep.sources.document import Document
@@ -138,18 +138,21 @@ class UnitShards:
 
     def add(self, split: str, document: TokenizedDocument) -> None:
         """Append a document to a split."""
-        if split not in self._writers:
-            self._writers[split] = ShardWriter(self._folder, split, self._window_sizes)
         if chunk := self._builders[split].add(document.id, document.token_ids, document.columns):
-            self._writers[split].add(chunk)
+            self.add_chunk(split, chunk)
+
+    def add_chunk(self, split: str, chunk: Chunk) -> None:
+        """Append a chunk to a split."""
+        if split not in self._writers:
+            self._writers[split] = ShardWriter(self._folder, split, self._window_sizes, flushed=False)
+        self._writers[split].add(chunk)
 
     def close(self) -> tuple[dict[str, ShardEntry], dict[str, str]]:
         """Publish the shards: entries by split, and digests of their files."""
-        entries: dict[str, ShardEntry] = {}
-        for split in [split for split in SPLITS if split in self._writers]:
-            if chunk := self._builders[split].finish():
-                self._writers[split].add(chunk)
-            entries[split] = self._writers[split].close()
+        for split, builder in self._builders.items():
+            if chunk := builder.finish():
+                self.add_chunk(split, chunk)
+        entries = {split: self._writers[split].close() for split in SPLITS if split in self._writers}
         return entries, {name: digest for entry in entries.values() for name, digest in _files(entry).items()}
 
 

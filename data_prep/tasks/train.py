@@ -13,7 +13,7 @@ from data_prep.config import TokenizerConfig
 from data_prep.documents import DOCUMENTS_NAME, read_documents
 from data_prep.plan import HASH_RANGE, VERSIONS, task_id
 from data_prep.shards import canonical
-from data_prep.shards.files import StagedFile, named_errors, publish, staged_bytes
+from data_prep.shards.files import StagedFile, named_errors, place, staged_bytes
 from data_prep.tasks.passes import DocumentsFile
 from data_prep.tokenizer.segments import segments
 from data_prep.tokenizer.tokenizer import MODEL_NAME
@@ -79,7 +79,7 @@ def sample(task: SampleTask, work: WorkFolder) -> dict[str, Any]:
                 file.write(line)
                 digest.update(line)
                 text_bytes += len(segment.encode())
-        publish([file])
+        place([file])
     except BaseException:
         file.discard()
         raise
@@ -89,7 +89,7 @@ def sample(task: SampleTask, work: WorkFolder) -> dict[str, Any]:
 def train(task: TrainTask, work: WorkFolder) -> dict[str, Any]:
     """Train the tokenizer on all samples, in the order of the plan, into the task's folder."""
     trained = train_model((text for sample_id in task.samples for text in _sampled_texts(work, sample_id)), task.config)
-    publish([staged_bytes(work.new_folder(task.id) / MODEL_NAME, trained.model)])
+    place([staged_bytes(work.new_folder(task.id) / MODEL_NAME, trained.model)])
     return {"vocab_size": trained.vocab_size, "files": {MODEL_NAME: canonical.digest(trained.model)}}
 
 

@@ -9,11 +9,12 @@ that are multiples of 1/256 and not above 0. Sums of those are exact in float32 
 near: `cost_limit` leaves room for the paths that are not the best one.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from sentencepiece import sentencepiece_model_pb2
 
+from data_prep.tokenizer.model import Model
 from data_prep.tokenizer.segments import WORD_MARK
 
 SCORE_STEPS = 256  # per nat: what a model trained here has its scores rounded to
@@ -33,40 +34,39 @@ class ExactPieces:
     cost_limit: int
 
 
-def exact_pieces(model: bytes) -> ExactPieces | str:
-    """The pieces of a serialized ModelProto, or in a few words why SentencePiece must encode."""
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
-    reason = _reason_against(proto)
+def exact_pieces(model: Model) -> ExactPieces | str:
+    """What the encoder needs of a model, or in a few words why SentencePiece must encode."""
+    normal = list(itertools.compress(range(len(model.pieces)), model.is_type("NORMAL")))
+    reason = _reason_against(model, normal)
     if reason:
         return reason
-    of_chars = proto.trainer_spec.model_type == proto.trainer_spec.CHAR
-    matching = [(index, piece) for index, piece in enumerate(proto.pieces) if piece.type == piece.NORMAL]
-    if of_chars:
-        matching = [(index, piece) for index, piece in matching if len(piece.piece) == 1]
-    scores = np.array([0.0 if of_chars else piece.score for _, piece in matching], dtype=np.float64)
+    of_chars = model.proto.trainer_spec.model_type == model.proto.trainer_spec.CHAR
+    matching = [index for index in normal if len(model.pieces[index]) == 1] if of_chars else normal
+    scores = np.array([0.0 if of_chars else model.scores[index] for index in matching], dtype=np.float64)
     costs = -scores * SCORE_STEPS
     if not (np.all(costs >= 0) and np.all(costs == np.floor(costs)) and np.all(costs < _EXACT_STEPS)):
         return "scores are not multiples of 1/256"
     unknown_cost = int(costs.max(initial=0)) + UNKNOWN_PENALTY * SCORE_STEPS
-    longest = max((len(piece.piece) for _, piece in matching), default=1)
+    longest = max((len(model.pieces[index]) for index in matching), default=1)
     cost_limit = _EXACT_STEPS - longest * unknown_cost  # a place inside a piece of the best path costs that much more
     if cost_limit <= 0:
         return "scores are too low"
+    spelled = (
+        model.spellings() if model.proto.normalizer_spec.escape_whitespaces else list(map(str.encode, model.pieces))
+    )
     return ExactPieces(
-        spellings=tuple(_spelling(piece.piece, proto).encode() for _, piece in matching),
-        ids=np.array([index for index, _ in matching], dtype=np.int32),
+        spellings=tuple(spelled[index] for index in matching),
+        ids=np.array(matching, dtype=np.int32),
         costs=costs.astype(np.int32),
-        byte_ids=_byte_ids(proto),
+        byte_ids=_byte_ids(model),
         unknown_cost=unknown_cost,
         cost_limit=cost_limit,
     )
 
 
-def _reason_against(proto: sentencepiece_model_pb2.ModelProto) -> str | None:  # type: ignore[name-defined]
-    trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
-    types = {piece.type for piece in proto.pieces}
-    piece_type = sentencepiece_model_pb2.ModelProto.SentencePiece  # type: ignore[attr-defined]
-    matching = [piece.piece for piece in proto.pieces if piece.type == piece.NORMAL]
+def _reason_against(model: Model, normal: list[int]) -> str | None:
+    trainer, normalizer = model.proto.trainer_spec, model.proto.normalizer_spec
+    matching = {model.pieces[index] for index in normal}
     other_space = " " if normalizer.escape_whitespaces else WORD_MARK
     reasons = {
         "neither unigram nor char": trainer.model_type not in (trainer.UNIGRAM, trainer.CHAR),
@@ -74,20 +74,15 @@ def _reason_against(proto: sentencepiece_model_pb2.ModelProto) -> str | None:  #
         "it normalises text": bool(normalizer.precompiled_charsmap or normalizer.normalization_rule_tsv),
         "it adds or removes white space": normalizer.add_dummy_prefix or normalizer.remove_extra_whitespaces,
         "white space as suffix": trainer.treat_whitespace_as_suffix,
-        "user-defined symbols": piece_type.USER_DEFINED in types,
+        "user-defined symbols": any(model.is_type("USER_DEFINED")),
         "spaces written in two ways": any(other_space in piece for piece in matching),
         "no piece for the space": normalizer.escape_whitespaces and WORD_MARK not in matching,  # U+2581's bytes instead
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
 
 
-def _spelling(piece: str, proto: sentencepiece_model_pb2.ModelProto) -> str:  # type: ignore[name-defined]
-    return piece.replace(WORD_MARK, " ") if proto.normalizer_spec.escape_whitespaces else piece
-
-
-def _byte_ids(proto: sentencepiece_model_pb2.ModelProto) -> np.ndarray:  # type: ignore[name-defined]
+def _byte_ids(model: Model) -> np.ndarray:
     ids = np.empty(256, dtype=np.int32)
-    for index, piece in enumerate(proto.pieces):
-        if piece.type == piece.BYTE:
-            ids[int(piece.piece[3:5], 16)] = index
+    for index in itertools.compress(range(len(model.pieces)), model.is_type("BYTE")):
+        ids[int(model.pieces[index][3:5], 16)] = index
     return ids

@@ -7,7 +7,6 @@ Fertility is tokens per word, where a word is a run of characters that are not w
 words, as in Chinese, has few of those: read its characters per token instead).
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from data_prep.tokenizer.special import SPECIAL_PIECES
 from data_prep.tokenizer.tokenizer import Tokenizer
 
 LISTED_PIECES = 20  # longest, most used
-_WORD = re.compile(r"\S+")
 
 
 @dataclass
@@ -30,14 +28,18 @@ class _Group:
     text_bytes: int = 0
     characters: int = 0
     words: int = 0
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # of each id
+    token_ids: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, text: str, counts: np.ndarray) -> None:
+    def add(self, text: str, token_ids: np.ndarray) -> None:
         self.documents += 1
         self.text_bytes += len(text.encode())
         self.characters += len(text)
-        self.words += sum(1 for _ in _WORD.finditer(text))
-        self.counts = counts + (self.counts if len(self.counts) else 0)
+        self.words += len(text.split())
+        self.token_ids.append(token_ids)
+
+    def counts(self, vocab_size: int) -> np.ndarray:
+        """How often each id occurs: [vocab_size] int64."""
+        return np.bincount(np.concatenate([np.zeros(0, np.int32), *self.token_ids]), minlength=vocab_size)
 
 
 def vocabulary_report(tokenizer: Tokenizer, texts: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
@@ -49,11 +51,11 @@ def vocabulary_report(tokenizer: Tokenizer, texts: Iterable[tuple[str, str, str]
     """
     total, languages, sources = _Group(), defaultdict[str, _Group](_Group), defaultdict[str, _Group](_Group)
     for language, source, text in texts:
-        counts = np.bincount(tokenizer.encode(text), minlength=tokenizer.vocab_size)
+        token_ids = tokenizer.encode(text)
         for group in (total, languages[language], sources[source]):
-            group.add(text, counts)
+            group.add(text, token_ids)
     kinds = _Kinds(tokenizer)
-    counts = total.counts if total.documents else np.zeros(tokenizer.vocab_size, dtype=np.int64)
+    counts = total.counts(tokenizer.vocab_size)
     return {
         "vocab_size": tokenizer.vocab_size,
         "total": _figures(total, kinds),
@@ -73,7 +75,8 @@ class _Kinds:
         self._pieces = [tokenizer.id_to_piece(index) for index in ids]
         self.is_byte = np.array([tokenizer.is_byte(index) for index in ids])
         self.is_unknown = np.arange(tokenizer.vocab_size) == tokenizer.special.unk
-        is_special = np.isin(self._pieces, SPECIAL_PIECES)
+        special = set(SPECIAL_PIECES)
+        is_special = np.array([piece in special for piece in self._pieces])
         self._ordinary = np.flatnonzero(~(self.is_byte | is_special))
 
     def longest(self, counts: np.ndarray) -> list[dict[str, Any]]:
@@ -98,7 +101,7 @@ class _Kinds:
 
 def _figures(group: _Group, kinds: _Kinds) -> dict[str, Any]:
     """Counts, and ratios that are None where there is nothing to divide by."""
-    counts = group.counts if group.documents else np.zeros(len(kinds.is_byte), dtype=np.int64)
+    counts = group.counts(len(kinds.is_byte))
     tokens = int(counts.sum())
     return {
         "documents": group.documents,

@@ -23,6 +23,7 @@ import sentencepiece
 from data_prep.errors import InputError
 from data_prep.tokenizer.encoder import Encoder, native_library
 from data_prep.tokenizer.exact import exact_pieces
+from data_prep.tokenizer.model import Model
 from data_prep.tokenizer.offsets import mapped_starts, starts_by_length
 from data_prep.tokenizer.segments import WORD_MARK, segments
 from data_prep.tokenizer.special import SpecialTokens
@@ -41,9 +42,9 @@ class Tokenizer:
         except OSError as error:
             raise InputError(f"{path}: cannot read the tokenizer: {error.strerror}; prepare the data again") from error
         self.digest = hashlib.sha256(model).hexdigest()
-        self._processor = load_processor(model, path)
-        self.vocab_size: int = self._processor.vocab_size()
-        self.special = SpecialTokens.of_pieces([self.id_to_piece(index) for index in range(self.vocab_size)])
+        self._processor, self._model = load_model(model, path)
+        self.vocab_size = len(self._model.pieces)
+        self.special = SpecialTokens.of_pieces(self._model.pieces)
         self._word_mark_ids = self._byte_ids(WORD_MARK.encode())
 
     @classmethod
@@ -107,11 +108,11 @@ class Tokenizer:
 
     def id_to_piece(self, index: int) -> str:
         """The piece as the model spells it: U+2581 for a space, `<0x0A>` for a byte, `<extra_id_0>`."""
-        return self._processor.id_to_piece(index)
+        return self._model.pieces[index]
 
     def is_byte(self, index: int) -> bool:
         """Whether `index` stands for one raw byte."""
-        return self._processor.is_byte(index)
+        return self._model.types[index] == self._model.proto.SentencePiece.BYTE
 
     def _encode_part(self, part: str) -> np.ndarray:
         if part == WORD_MARK:
@@ -121,13 +122,13 @@ class Tokenizer:
     def _byte_ids(self, data: bytes) -> np.ndarray:
         """Byte pieces of `data`; in a foreign model without them, what it makes of the character."""
         ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in data]
-        if all(self._processor.is_byte(index) for index in ids):
+        if all(map(self.is_byte, ids)):
             return np.array(ids, dtype=np.int32)
         return self._processor.encode(data.decode(), return_type="numpy")
 
     @functools.cached_property
     def _fast(self) -> Encoder | str:
-        pieces = exact_pieces(self._processor.serialized_model_proto())
+        pieces = exact_pieces(self._model)
         if isinstance(pieces, str):
             return pieces
         library = native_library()
@@ -135,27 +136,17 @@ class Tokenizer:
 
     @functools.cached_property
     def _piece_bytes(self) -> Sequence[bytes]:
-        return [self._bytes_of(index) for index in range(self.vocab_size)]
+        return self._model.spellings()
 
     @functools.cached_property
     def _piece_num_bytes(self) -> np.ndarray:
         return np.array([len(piece) for piece in self._piece_bytes], dtype=np.int32)
 
-    def _bytes_of(self, index: int) -> bytes:
-        piece = self.id_to_piece(index)
-        if self._processor.is_control(index):
-            return b""
-        if self._processor.is_unknown(index):
-            return "\ufffd".encode()
-        if self._processor.is_byte(index):
-            return bytes([int(piece[3:5], 16)])
-        return piece.replace(WORD_MARK, " ").encode()
 
-
-def load_processor(model: bytes, path: Path) -> sentencepiece.SentencePieceProcessor:
-    """SentencePiece with the model in `model`; InputError naming `path` if it is not one."""
+def load_model(model: bytes, path: Path) -> tuple[sentencepiece.SentencePieceProcessor, Model]:
+    """SentencePiece with the model in `model`, and that taken apart; InputError naming `path` if it is not one."""
     try:
-        return sentencepiece.SentencePieceProcessor(model_proto=model)
+        return sentencepiece.SentencePieceProcessor(model_proto=model), Model.parse(model)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: not a SentencePiece model") from error
 

@@ -16,6 +16,7 @@ signature, and the partner. `order` lets a part read its range of keys from ever
 2. `Corpus` numbers the documents of all units in order, and gathers what is known of some of them.
 """
 
+import contextlib
 import functools
 import math
 import mmap
@@ -23,6 +24,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -93,25 +95,30 @@ class Strings:
 
 def save_batches(folder: Path, name: str, batches: list[np.ndarray], shape: tuple[int, ...]) -> None:
     """Write the rows of all batches (uint8), which are let go one by one."""
-    file = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, shape)
-    stop = len(file)
-    while batches:
-        batch = batches.pop()
-        file[stop - len(batch) : stop] = batch
-        stop -= len(batch)
-    file.flush()
+    with _array_file(folder / f"{name}.npy", np.dtype(np.uint8), shape) as file:
+        while batches:
+            file.write(batches.pop(0).tobytes())
 
 
 def save_order(folder: Path, by: Sequence[Column], count: int) -> None:
     """Write `order.npy` and `ranges.npy` for the `count` documents whose files are in `folder`."""
-    order = np.lib.format.open_memmap(folder / "order.npy", "w+", np.uint32, (len(by), count))
     ranges = np.empty((len(by), _RANGES + 1), np.uint32)
-    for number, column in enumerate(by):
-        keys = column.keys(Unit(folder).array(column.name), slice(None))
-        order[number] = np.argsort(keys, kind="stable")
-        ranges[number] = np.searchsorted(keys[order[number]] >> np.uint64(_RANGE_SHIFT), np.arange(_RANGES + 1))
-    order.flush()
+    with _array_file(folder / "order.npy", np.dtype(np.uint32), (len(by), count)) as file:
+        for number, column in enumerate(by):
+            keys = column.keys(Unit(folder).array(column.name), slice(None))
+            order = np.argsort(keys, kind="stable").astype(np.uint32)
+            file.write(order.tobytes())
+            ranges[number] = np.searchsorted(keys[order] >> np.uint64(_RANGE_SHIFT), np.arange(_RANGES + 1))
     np.save(folder / "ranges.npy", ranges)
+
+
+@contextlib.contextmanager
+def _array_file(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
+    """A new npy file, its header written: the array's bytes follow, row by row."""
+    with open(path, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield file
 
 
 def read_strings(unit: Unit, name: str, rows: np.ndarray) -> list[str]:
