@@ -29,12 +29,12 @@ IGNORED_LABEL = -100
 class Batch:
     """One view (what the encoder, or the decoder, gets) of a micro-batch."""
 
-    tokens: Array  # [T] int64
-    positions: Array  # [T] int64, the position each row tells the model (0-based within its sequence)
+    tokens: Array  # [T] int32
+    positions: Array  # [T] int32, the position each row tells the model (0-based within its sequence)
     cu_seqlens: Array  # [N + 1] int32
-    sample_rows: Array  # [T] int64, row within the sample's view
+    sample_rows: Array  # [T] int32, row within the sample's view
     sample_positions: Array  # [T] int64, the run's position of the row's sample; -1 in the tail
-    labels: Array | None = None  # [T] int64, IGNORED_LABEL where there is no loss
+    labels: Array | None = None  # [T] int32, IGNORED_LABEL where there is no loss
 
     def to(self, device: "str | torch.device") -> "Batch":
         """The same batch as torch tensors on `device` (NumPy arrays are wrapped, not copied, on CPU)."""

@@ -78,6 +78,7 @@ class Corruption:
 
     def _assert_fits(self, pieces: Pieces) -> None:
         """Static shapes rest on these bounds; the stream promises them."""
-        assert np.diff(pieces.sample_offsets).max(initial=0) <= self.window, "a sample is longer than the window"
+        longest = (pieces.sample_offsets[1:] - pieces.sample_offsets[:-1]).max(initial=0)
+        assert longest <= self.window, "a sample is longer than the window"
         counts = np.bincount(pieces.samples, minlength=len(pieces.positions))
         assert counts.max(initial=0) <= self.max_pieces, "a sample has more than max_pieces pieces"

@@ -6,7 +6,8 @@ Shape suffixes: T raw tokens, P pieces, B samples, S spans.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corruption.philox import Key, UInt32Array
-from pipeline.corruption.sampling import Int64Array, Purpose, offsets_of, unit_bits
+from pipeline.corruption.sampling import Int64Array, Purpose, unit_bits
 
 
 class SampleLike(Protocol):
@@ -73,16 +74,23 @@ def gather_pieces(samples: Sequence[SampleLike], columns: Sequence[str] = ()) ->
     """Lay the windows of `samples` one after another, with these columns of theirs."""
     tokens = [sample.tokens for sample in samples]
     bounds = [sample.piece_offsets for sample in samples]
-    sample_offsets = offsets_of([len(each) for each in tokens])
-    num_bounds = np.array([len(each) for each in bounds])
-    offsets = np.concatenate(bounds).astype(np.int64, copy=False) + np.repeat(sample_offsets[:-1], num_bounds)
+    sample_offsets = _offsets(map(len, tokens), len(tokens))
+    bound_offsets = _offsets(map(len, bounds), len(bounds))
+    num_bounds = bound_offsets[1:] - bound_offsets[:-1]
+    offsets = np.concatenate(bounds, dtype=np.int64)
+    offsets += sample_offsets[:-1].repeat(num_bounds)
     inner = np.ones(len(offsets), np.bool_)
-    inner[np.cumsum(num_bounds)[:-1]] = False  # where a sample begins, the one before it has ended
+    inner[bound_offsets[1:-1] - 1] = False  # where a sample ends, the next one begins
     return Pieces(
         tokens=np.concatenate(tokens),
         offsets=offsets[inner],
-        samples=np.repeat(np.arange(len(samples)), num_bounds - 1),
+        samples=np.arange(len(samples)).repeat(num_bounds - 1),
         sample_offsets=sample_offsets,
-        positions=np.array([sample.position for sample in samples], np.int64),
+        positions=np.fromiter((sample.position for sample in samples), np.int64, len(samples)),
         columns={name: np.concatenate([sample.columns[name] for sample in samples]) for name in columns},
     )
+
+
+def _offsets(lengths: Iterable[int], count: int) -> Int64Array:
+    """Boundaries [count + 1] of runs with these lengths, as offsets_of gives them, for few of them faster."""
+    return np.fromiter(itertools.accumulate(lengths, initial=0), np.int64, count + 1)

@@ -46,10 +46,11 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def predict(self, views: Views) -> torch.Tensor:
-        """int64 [T] of the decoder view: the likeliest token where there is a label (given the true ones before it)."""
+        """[T] of the decoder view: the likeliest token where there is a label (given the true ones before it)."""
         logits_LV = self.model.head(self._label_states(views)[0])
         labels_T = _labels(views)
-        return torch.full_like(labels_T, IGNORED_LABEL).masked_scatter(labels_T != IGNORED_LABEL, logits_LV.argmax(-1))
+        guesses_L = logits_LV.argmax(-1).to(labels_T.dtype)
+        return torch.full_like(labels_T, IGNORED_LABEL).masked_scatter(labels_T != IGNORED_LABEL, guesses_L)
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
         """Trade a second forward of each block for its activations' memory."""

@@ -21,16 +21,16 @@ def make_view(
     used = int(lengths.sum())
     num_rows = used if num_rows is None else num_rows
 
-    def padded(values: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
+    def padded(values: Sequence[Sequence[int]], filler: int, dtype: torch.dtype = torch.int32) -> torch.Tensor:
         flat = [value for row in values for value in row]
-        return torch.tensor(flat + [filler] * (num_rows - used), dtype=torch.int64)
+        return torch.tensor(flat + [filler] * (num_rows - used), dtype=dtype)
 
     return Batch(
         tokens=padded(sequences, 0),
         positions=padded([range(length) for length in lengths.tolist()], 0),
         cu_seqlens=torch.cat([torch.zeros(1), lengths.cumsum(0)]).to(torch.int32),
         sample_rows=padded([range(used)], 0),
-        sample_positions=padded([[sample_position] * used], -1),
+        sample_positions=padded([[sample_position] * used], -1, torch.int64),
         labels=None if labels is None else padded(labels, IGNORED_LABEL),
     )
 

@@ -12,12 +12,12 @@ from pipeline.batch import IGNORED_LABEL, Batch, MicroBatch
 def batch(labels: bool = True) -> Batch:
     """Sequences of 2, 0 and 3 rows, two unused sequences, two rows of tail."""
     return Batch(
-        tokens=np.array([5, 6, 7, 8, 9, 0, 0]),
-        positions=np.array([0, 1, 0, 1, 2, 0, 0]),
+        tokens=np.array([5, 6, 7, 8, 9, 0, 0], np.int32),
+        positions=np.array([0, 1, 0, 1, 2, 0, 0], np.int32),
         cu_seqlens=np.array([0, 2, 2, 5, 5, 5], np.int32),
-        sample_rows=np.array([0, 1, 2, 3, 4, 0, 0]),
+        sample_rows=np.array([0, 1, 2, 3, 4, 0, 0], np.int32),
         sample_positions=np.array([4, 4, 4, 4, 4, -1, -1]),
-        labels=np.array([6, 1, IGNORED_LABEL, 9, 1, IGNORED_LABEL, IGNORED_LABEL]) if labels else None,
+        labels=np.array([6, 1, IGNORED_LABEL, 9, 1, IGNORED_LABEL, IGNORED_LABEL], np.int32) if labels else None,
     )
 
 
@@ -37,7 +37,7 @@ def test_torch_gets_the_same_values_and_types_without_a_copy() -> None:
     for name in ("tokens", "positions", "cu_seqlens", "sample_rows", "sample_positions", "labels"):
         array, tensor = getattr(made, name), getattr(moved, name)
         assert tensor.tolist() == array.tolist()
-        assert tensor.dtype == (torch.int32 if name == "cu_seqlens" else torch.int64)
+        assert tensor.dtype == (torch.int64 if name == "sample_positions" else torch.int32)
         assert tensor.data_ptr() == array.ctypes.data
     assert (moved.num_rows, moved.num_labels, moved.num_sequences) == (5, 4, 3)
     assert moved.tokens[moved.sequence(2)].tolist() == [7, 8, 9]

@@ -38,11 +38,11 @@ def linear_cross_entropy_sum(
 ) -> torch.Tensor:
     """The sum over rows of -log softmax(states @ weight.T)[label], a scalar of at least float32.
 
-    states_LW [L, W] and weight_VW [V, W] share a floating dtype, labels_L [L] are int64 in 0 .. V - 1. `z_loss` adds
+    states_LW [L, W] and weight_VW [V, W] share a floating dtype, labels_L [L] are integers in 0 .. V - 1. `z_loss` adds
     `z_loss * logsumexp(logits) ** 2` to each row (Chowdhery et al. 2022, PaLM, section 5); `label_smoothing` moves that
     share of the target evenly over the vocabulary (Szegedy et al. 2016). Gradients have their inputs' dtype.
     """
-    return _LinearCrossEntropySum.apply(states_LW, weight_VW, labels_L, _Terms(z_loss, label_smoothing))
+    return _LinearCrossEntropySum.apply(states_LW, weight_VW, labels_L.to(torch.int64), _Terms(z_loss, label_smoothing))
 
 
 class _LinearCrossEntropySum(torch.autograd.Function):

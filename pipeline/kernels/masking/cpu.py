@@ -1,13 +1,14 @@
 """The C++ kernel's Python side: builds and loads it, hands over the plan's tables and the text, owns the views."""
 
 import ctypes
+import functools
 from ctypes import POINTER, Structure, byref, c_int32, c_int64, c_uint32, c_uint64, c_void_p
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import numpy.typing as npt
 
 from data_prep import native
 from pipeline.batch import Batch, Views
@@ -15,7 +16,7 @@ from pipeline.corruption.layout import DECODER, ENCODER, InPlace
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.reorder import SENTENCES
 from pipeline.corruption.replace import TokenByToken
-from pipeline.corruption.sampling import threshold
+from pipeline.corruption.sampling import Int64Array, threshold
 from pipeline.corruption.select import T5Spans
 from pipeline.corruption.select_spans import GeometricSpans, PoissonSpans
 from pipeline.corruption.select_tokens import EachToken, rounded_share
@@ -25,6 +26,7 @@ from pipeline.kernels.masking.memory import block
 from pipeline.kernels.masking.plan import MaskingPlan
 
 _TOKEN_TYPES = (np.uint16, np.uint32, np.int64)
+_SLACK = 32  # kSlack of cpu_plan.h
 SOURCE = Path(__file__).with_name("cpu.cpp")
 # The numbers of cpu.cpp's enumerations, by `kind`.
 _SELECT = {
@@ -46,7 +48,7 @@ class _Plan(Structure):
         *((f"{name}_threshold", c_uint64) for name in ("select", "mask", "random", "similar")),
         *((name, c_void_p) for name in (*_TABLES, "similar")),
         *((name, c_int64) for name in ("length_table_size", "num_ordinary", "similar_width")),
-        *((name, c_int64) for name in ("first_sentinel", "mask", "pad", "eos", "cls", "sep")),
+        *((name, c_int32) for name in ("first_sentinel", "mask", "pad", "eos", "cls", "sep")),
         *((name, c_uint32) for name in ("key_low", "key_high")),
     )
 
@@ -63,13 +65,13 @@ class _Text(Structure):
 
 class _View(Structure):
     _fields_ = (
-        *((name, c_void_p) for name in ("tokens", "positions", "sample_rows", "sample_positions", "labels")),
-        ("cu_seqlens", c_void_p),
+        *((name, c_void_p) for name in ("tokens", "positions", "sample_rows", "labels")),
+        *((name, c_void_p) for name in ("sample_positions", "cu_seqlens")),
         *((name, c_int64) for name in ("size", "num_boundaries")),
     )
 
 
-@cache
+@functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernel; None without a compiler."""
     loaded = native.load(SOURCE)
@@ -84,8 +86,7 @@ def mask(plan: MaskingPlan, pieces: Pieces) -> Views:
     loaded = library()
     assert loaded is not None, "there is a kernel"
     text, _kept = _text(plan, pieces)
-    views = _empty(plan, len(pieces.positions))
-    structures = {name: _view(view) for name, view in views.items()}
+    views, structures = _empty(plan, len(pieces.positions))
     decoder = byref(structures[DECODER]) if DECODER in structures else None
     failed = loaded.masking_run(byref(_plan(plan)), byref(text), byref(structures[ENCODER]), decoder)
     assert not failed, "a view has more rows than its bound"
@@ -143,7 +144,7 @@ def _text(plan: MaskingPlan, pieces: Pieces) -> tuple[_Text, list[Any]]:
     columns = [pieces.columns[wanted.name] for wanted in plan.config.select.columns]
     sentences = [pieces.columns[SENTENCES]] if plan.reorders else []
     kept = [np.ascontiguousarray(tokens), *(np.ascontiguousarray(each, np.uint8) for each in (*columns, *sentences))]
-    addresses = [each.ctypes.data for each in kept]
+    addresses = [_address(each) for each in kept]
     numbers = (pieces.offsets, pieces.samples, pieces.sample_offsets, pieces.positions)
     assert all(each.dtype == np.int64 and each.flags.c_contiguous for each in numbers), "as gather_pieces makes them"
     text = _Text(
@@ -151,44 +152,81 @@ def _text(plan: MaskingPlan, pieces: Pieces) -> tuple[_Text, list[Any]]:
         tokens.itemsize,
         addresses[1] if columns else None,
         addresses[-1] if sentences else None,
-        *(each.ctypes.data for each in numbers),
+        *(_address(each) for each in numbers),
         len(pieces.offsets) - 1,
         len(pieces.positions),
     )
     return text, kept
 
 
-def _empty(plan: MaskingPlan, num_samples: int) -> Views:
-    """Views of unwritten memory, all in one block."""
-    labelled = DECODER if DECODER in plan.max_rows else ENCODER
-    num_boundaries = num_samples * plan.max_pieces + 1
-    boundary_words = num_boundaries // 2 + 1  # two int32 in each
-    arrays = {name: 5 if name == labelled else 4 for name in plan.max_rows}
-    sizes = {name: num_samples * rows for name, rows in plan.max_rows.items()}
-    memory = block(sum(sizes[name] * arrays[name] + boundary_words for name in arrays))
-    views, start = {}, 0
-    for name, size in sizes.items():
-        stop = start + size * arrays[name]
-        tokens, positions, sample_rows, sample_positions, *labels = memory[start:stop].reshape(arrays[name], size)
-        start = stop + boundary_words
-        views[name] = Batch(
-            tokens=tokens,
-            positions=positions,
-            cu_seqlens=memory[stop:start].view(np.int32)[:num_boundaries],
-            sample_rows=sample_rows,
-            sample_positions=sample_positions,
-            labels=labels[0] if labels else None,
+def _empty(plan: MaskingPlan, num_samples: int) -> tuple[Views, dict[str, _View]]:
+    """Views of unwritten memory, all in one block, and their structures."""
+    memories = _memories(tuple(plan.max_rows.items()), plan.max_pieces, num_samples)
+    memory = block(sum(each.num_bytes for each in memories.values()) // 8)
+    address = _address(memory)
+    views, structures, start = {}, {}, 0
+    for name, each in memories.items():
+        views[name], structures[name] = each.batch(memory, start), each.structure(address + start)
+        start += each.num_bytes
+    return views, structures
+
+
+class _Memory(NamedTuple):
+    """Where a view's arrays lie in its memory, from which byte on: all at whole cache lines, with slack."""
+
+    num_rows: int
+    num_boundaries: int
+    tokens: int
+    positions: int
+    sample_rows: int
+    labels: int | None
+    sample_positions: int
+    cu_seqlens: int
+    num_bytes: int
+
+    def batch(self, memory: Int64Array, start: int) -> Batch:
+        """The view in `memory`, from byte `start` on."""
+        rows = (self.num_rows,)
+
+        def narrow(shape: tuple[int], offset: int) -> npt.NDArray[np.int32]:
+            return np.ndarray(shape, np.int32, memory, offset)
+
+        return Batch(
+            tokens=narrow(rows, offset=start + self.tokens),
+            positions=narrow(rows, offset=start + self.positions),
+            cu_seqlens=narrow((self.num_boundaries,), offset=start + self.cu_seqlens),
+            sample_rows=narrow(rows, offset=start + self.sample_rows),
+            sample_positions=np.ndarray(rows, np.int64, memory, start + self.sample_positions),
+            labels=None if self.labels is None else narrow(rows, offset=start + self.labels),
         )
-    return views
+
+    def structure(self, address: int) -> _View:
+        """The view whose memory is at `address`."""
+        places = (self.tokens, self.positions, self.sample_rows, self.labels, self.sample_positions, self.cu_seqlens)
+        addresses = [None if place is None else address + place for place in places]
+        return _View(*addresses, self.num_rows, self.num_boundaries)
 
 
-def _view(batch: Batch) -> _View:
-    """The structure of a view from _empty, whose arrays lie one after another (asking each for its address is slow)."""
-    first, size = batch.tokens.ctypes.data, batch.tokens.nbytes
-    return _View(
-        *(first + number * size for number in range(4)),
-        None if batch.labels is None else first + 4 * size,
-        batch.cu_seqlens.ctypes.data,
-        len(batch.tokens),
-        len(batch.cu_seqlens),
-    )
+@functools.lru_cache(maxsize=64)
+def _memories(max_rows: tuple[tuple[str, int], ...], max_pieces: int, num_samples: int) -> dict[str, _Memory]:
+    """By view. The decoder's has labels, or the encoder's where it is the only one."""
+    memories, num_boundaries = {}, num_samples * max_pieces + 1
+    for name, rows in max_rows:
+        num_rows = num_samples * rows
+        narrow, labelled = _lines(4 * (num_rows + _SLACK)), name == (DECODER if len(max_rows) > 1 else ENCODER)
+        wide = narrow * (4 if labelled else 3)
+        boundaries = wide + _lines(8 * num_rows)
+        labels = 3 * narrow if labelled else None
+        places = (0, narrow, 2 * narrow, labels, wide, boundaries, boundaries + _lines(4 * num_boundaries))
+        memories[name] = _Memory(num_rows, num_boundaries, *places)
+    return memories
+
+
+def _lines(num_bytes: int) -> int:
+    """So many bytes and up to a cache line more."""
+    return -(-num_bytes // 64) * 64
+
+
+def _address(array: npt.NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]  # faster than array.ctypes.data
+    return address

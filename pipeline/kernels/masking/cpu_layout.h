@@ -16,16 +16,16 @@ struct Rows {
   // Number the rows of a piece, and close its sequence.
   void end_piece(int64_t piece, int64_t more, int64_t position, bool counted) {
     if (counted) {
-      for (int64_t i = 0; i < more; ++i) view->positions[count + i] = i;
+      for (int64_t i = 0; i < more; ++i) view->positions[count + i] = static_cast<int32_t>(i);
     }
-    const int64_t row = count - sample_first;
-    for (int64_t i = 0; i < more; ++i) view->sample_rows[count + i] = row + i;
+    const auto row = static_cast<int32_t>(count - sample_first);
+    for (int64_t i = 0; i < more; ++i) view->sample_rows[count + i] = row + static_cast<int32_t>(i);
     std::fill_n(view->sample_positions + count, more, position);
     view->cu_seqlens[piece + 1] = static_cast<int32_t>(count += more);
   }
 
   // The tail, and the boundaries of the sequences that are not used.
-  void finish(int64_t num_pieces, int64_t pad) const {
+  void finish(int64_t num_pieces, int32_t pad) const {
     const int64_t tail = view->size - count;
     std::fill_n(view->tokens + count, tail, pad);
     std::fill_n(view->positions + count, tail, 0);
@@ -83,18 +83,18 @@ class Layouter {
     }
   }
 
-  int64_t replaced(int64_t i) const {
+  int32_t replaced(int64_t i) const {
     if (plan_.mask_threshold == kCertain) return plan_.mask;
     const uint64_t kind = draws_.of(kReplace, piece_->place)[i], which = draws_.of(kRandomToken, piece_->place)[i];
     if (kind < plan_.mask_threshold) return plan_.mask;
-    if (kind < plan_.random_threshold) return plan_.ordinary[which * plan_.num_ordinary >> 32];
+    if (kind < plan_.random_threshold) return static_cast<int32_t>(plan_.ordinary[which * plan_.num_ordinary >> 32]);
     if (kind >= plan_.similar_threshold) return tokens_[i];
     return plan_.similar[tokens_[i] * plan_.similar_width + static_cast<int64_t>(which * plan_.similar_width >> 32)];
   }
 
-  int64_t* fill(int64_t* out, int64_t span) const {
+  int32_t* fill(int32_t* out, int64_t span) const {
     switch (plan_.replace) {
-      case kSentinel: *out++ = plan_.first_sentinel + span; break;
+      case kSentinel: *out++ = plan_.first_sentinel + static_cast<int32_t>(span); break;
       case kMaskPerSpan: *out++ = plan_.mask; break;
       case kTokenByToken:
         for (int64_t i = spans_->starts[span]; i < spans_->stops[span]; ++i) *out++ = replaced(i);
@@ -104,43 +104,48 @@ class Layouter {
     return out;
   }
 
-  int64_t* copy(int64_t* out, int64_t start, int64_t stop) const {
-    const int64_t* from = tokens_ + start;
+  // Whole vectors at a time, the first LIKELY tokens without asking: what lies behind is written over, or slack.
+  template <int LIKELY>
+  int32_t* copy(int32_t* out, int64_t start, int64_t stop) const {
+    static_assert(LIKELY <= kSlack, "reads and writes stay within the slack");
+    const int32_t* from = tokens_ + start;
     const int64_t count = stop - start;
-    for (int64_t i = 0; i < count; ++i) out[i] = from[i];
+    std::memcpy(out, from, LIKELY * sizeof(int32_t));
+    for (int64_t i = LIKELY; i < count; i += 16) std::memcpy(out + i, from + i, 16 * sizeof(int32_t));
     return out + count;
   }
 
   void corrupted_text(View* view) const {
-    int64_t *out = view->tokens + encoder_.count, from = 0;
+    int32_t* out = view->tokens + encoder_.count;
+    int64_t from = 0;
     for (int64_t s = 0; s < spans_->count; ++s) {
-      out = fill(copy(out, from, spans_->starts[s]), s);
+      out = fill(copy<32>(out, from, spans_->starts[s]), s);
       from = spans_->stops[s];
     }
-    out = copy(out, from, length_);
+    out = copy<32>(out, from, length_);
     if (length_ > 0) *out = plan_.eos;
   }
 
   void fills_and_spans(View* view) const {
-    int64_t* out = view->labels + decoder_.count;
-    for (int64_t s = 0; s < spans_->count; ++s) out = copy(fill(out, s), spans_->starts[s], spans_->stops[s]);
+    int32_t* out = view->labels + decoder_.count;
+    for (int64_t s = 0; s < spans_->count; ++s) out = copy<16>(fill(out, s), spans_->starts[s], spans_->stops[s]);
     end_targets(view, out);
   }
 
   void original(View* view) const {
-    int64_t* out = view->labels + decoder_.count;
-    std::memcpy(out, piece_->original, length_ * sizeof(int64_t));
+    int32_t* out = view->labels + decoder_.count;
+    std::memcpy(out, piece_->original, length_ * sizeof(int32_t));
     end_targets(view, out + length_);
   }
 
   // The end token after the targets, and the decoder's input: the targets one row later.
-  void end_targets(View* view, int64_t* out) const {
+  void end_targets(View* view, int32_t* out) const {
     if (length_ == 0) return;
     *out = plan_.eos;
-    int64_t* tokens = view->tokens + decoder_.count;
-    const int64_t* labels = view->labels + decoder_.count;
+    int32_t* tokens = view->tokens + decoder_.count;
+    const int32_t* labels = view->labels + decoder_.count;
     *tokens = plan_.pad;
-    std::memcpy(tokens + 1, labels, (out - labels) * sizeof(int64_t));
+    std::memcpy(tokens + 1, labels, (out - labels) * sizeof(int32_t));
   }
 
   void in_place(View* view, int64_t row, bool ends) const {
@@ -149,8 +154,8 @@ class Layouter {
       ++row;
       view->tokens[row + length_] = plan_.sep, view->labels[row + length_] = kIgnored;
     }
-    int64_t *tokens = view->tokens + row, *labels = view->labels + row;
-    std::memcpy(tokens, tokens_, length_ * sizeof(int64_t));
+    int32_t *tokens = view->tokens + row, *labels = view->labels + row;
+    std::memcpy(tokens, tokens_, length_ * sizeof(int32_t));
     std::fill(labels, labels + length_, kIgnored);
     for (int64_t s = 0; s < spans_->count; ++s) {
       for (int64_t i = spans_->starts[s]; i < spans_->stops[s]; ++i) labels[i] = tokens_[i], tokens[i] = replaced(i);
@@ -161,7 +166,7 @@ class Layouter {
     const int64_t kept = length_ - spans_->count;
     for (int64_t j = 0, row = encoder_.count; j < length_; ++j, ++row) {
       const auto i = static_cast<int64_t>(static_cast<uint32_t>(spans_->order[j]));
-      view->positions[row] = i;
+      view->positions[row] = static_cast<int32_t>(i);
       view->tokens[row] = j < kept ? tokens_[i] : replaced(i);
       view->labels[row] = j < kept ? kIgnored : tokens_[i];
     }
@@ -171,7 +176,7 @@ class Layouter {
     int64_t row = encoder_.count, from = 0;
     for (int64_t s = 0; s <= spans_->count; ++s) {
       const int64_t to = s < spans_->count ? spans_->starts[s] : length_;
-      for (; from < to; ++from, ++row) view->tokens[row] = tokens_[from], view->positions[row] = from;
+      for (; from < to; ++from, ++row) view->tokens[row] = tokens_[from], view->positions[row] = static_cast<int32_t>(from);
       if (s < spans_->count) from = spans_->stops[s];
     }
   }
@@ -181,6 +186,6 @@ class Layouter {
   Rows encoder_, decoder_;
   const Piece* piece_ = nullptr;
   const Spans* spans_ = nullptr;
-  const int64_t* tokens_ = nullptr;  // of the piece
+  const int32_t* tokens_ = nullptr;  // of the piece
   int64_t length_ = 0;
 };

@@ -11,7 +11,8 @@ enum Layout : int64_t { kSentinelTargets, kFullReconstruction, kInPlace, kVisibl
 enum Purpose : uint32_t { kSelect, kLength, kReplace, kRandomToken, kOrder, kPurposes };
 enum Mark : uint8_t { kContinues, kBegins, kOutside };
 
-constexpr int64_t kIgnored = -100;
+constexpr int32_t kIgnored = -100;
+constexpr int64_t kSlack = 32;  // tokens after the end of every array, which copies may read and write
 constexpr uint64_t kCertain = uint64_t{1} << 32;  // the threshold of an event that always happens
 
 struct Plan {
@@ -25,7 +26,7 @@ struct Plan {
   const int64_t* ordinary;
   const int32_t* similar;
   int64_t length_table_size, num_ordinary, similar_width;
-  int64_t first_sentinel, mask, pad, eos, cls, sep;
+  int32_t first_sentinel, mask, pad, eos, cls, sep;
   uint32_t key_low, key_high;
 };
 
@@ -42,14 +43,15 @@ struct Text {
 };
 
 struct View {
-  int64_t *tokens, *positions, *sample_rows, *sample_positions, *labels;  // [size]; labels may be null
-  int32_t* cu_seqlens;                                                    // [num_boundaries]
+  int32_t *tokens, *positions, *sample_rows, *labels;  // [size], and slack; labels may be null
+  int64_t* sample_positions;                           // [size]
+  int32_t* cu_seqlens;                                 // [num_boundaries]
   int64_t size, num_boundaries;
 };
 
 // One piece: its place in the sample, its raw tokens (reordered if asked for) and what the selection reads beside them.
 struct Piece {
-  const int64_t *tokens, *original;
+  const int32_t *tokens, *original;  // with slack
   const uint8_t* column;
   int64_t place, length;
 };

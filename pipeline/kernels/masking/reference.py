@@ -10,6 +10,7 @@
 import dataclasses
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.batch import IGNORED_LABEL, Batch, Views
 from pipeline.corruption.layout import PieceRows
@@ -44,12 +45,12 @@ def _pad(plan: MaskingPlan, rows: PieceRows, pieces: Pieces, max_rows: int) -> B
         positions=_padded(indices_within(rows.offsets) if rows.positions is None else rows.positions, size, 0),
         cu_seqlens=cu_seqlens,
         sample_rows=_padded(indices_within(sample_offsets), size, 0),
-        sample_positions=_padded(np.repeat(pieces.positions, np.diff(sample_offsets)), size, -1),
+        sample_positions=_padded(np.repeat(pieces.positions, np.diff(sample_offsets)), size, -1, np.int64),
         labels=None if rows.labels is None else _padded(rows.labels, size, IGNORED_LABEL),
     )
 
 
-def _padded(values: Int64Array, size: int, filler: int) -> Int64Array:
-    padded = np.full(size, filler, np.int64)
+def _padded(values: Int64Array, size: int, filler: int, dtype: npt.DTypeLike = np.int32) -> npt.NDArray[np.integer]:
+    padded = np.full(size, filler, dtype)
     padded[: len(values)] = values
     return padded

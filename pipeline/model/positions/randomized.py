@@ -44,4 +44,4 @@ def randomize_positions(view: Batch, max_positions: int, key: Key) -> Batch:
     taken_NP = places_NP < lengths_N[:, None]
     sequences, numbers = taken_NP.nonzero(as_tuple=True)
     rows = starts_N[sequences] + (taken_NP.cumsum(1) - 1)[sequences, numbers]
-    return dataclasses.replace(view, positions=view.positions.index_copy(0, rows, numbers))
+    return dataclasses.replace(view, positions=view.positions.index_copy(0, rows, numbers.to(view.positions.dtype)))

@@ -63,7 +63,8 @@ def test_shapes_are_static_whatever_the_samples_hold(sample: Callable) -> None:
             ] * 4
             assert view.cu_seqlens.shape == (2 * MAX_PIECES + 1,)
             assert view.cu_seqlens.dtype == np.int32
-            assert view.tokens.dtype == np.int64
+            assert view.tokens.dtype == view.positions.dtype == view.sample_rows.dtype == np.int32
+            assert view.sample_positions.dtype == np.int64
         assert views["encoder"].labels is None
         assert len(views["decoder"].labels) == len(views["decoder"].tokens)
 

@@ -97,7 +97,7 @@ def test_logits_and_loss_are_those_of_transformers_t5(tie: bool, random_views) -
 
 def labels_of(view: Batch) -> torch.Tensor:
     assert view.labels is not None
-    return view.labels
+    return view.labels.long()
 
 
 @torch.no_grad()
