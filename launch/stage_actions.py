@@ -90,13 +90,14 @@ def export(config: RunConfig) -> Result:
 
 def evaluate(config: RunConfig) -> Result:
     """Held-out loss before and after training, and held-out snippets filled in by the exported model."""
-    from pipeline.evaluation.snippets import fill_in_snippets
+    from pipeline.evaluation.snippets import can_fill_in, fill_in_snippets
 
     result = json.loads((config.train_dir / "result.json").read_text(encoding="utf-8"))
     return {
         "heldout_loss_before": result["heldout_loss_before"],
         "heldout_loss_after": result["heldout_loss_after"],
-        "filled_in": fill_in_snippets(config) if "hf" in config.export.to else [],
+        "fills_in": can_fill_in(config),
+        "filled_in": fill_in_snippets(config),
     }
 
 
@@ -166,7 +167,7 @@ def _about_evaluate(config: RunConfig, result: Result) -> Iterator[str]:
         yield f"held-out loss {before:.3f} at step 0, {after:.3f} now ({1 - after / before:.0%} lower)"
     else:
         yield "no held-out loss: the corpus was too small to hold a document out"
-    if config.evaluation.fill_in and not result["filled_in"] and "hf" in config.export.to:
+    if config.evaluation.fill_in and not result["filled_in"] and result["fills_in"]:
         yield "no text filled in: no held-out document is long enough to hide words in"
     for snippet in result["filled_in"]:
         yield ""

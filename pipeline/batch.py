@@ -35,6 +35,7 @@ class Batch:
     sample_rows: Array  # [T] int32, row within the sample's view
     sample_positions: Array  # [T] int64, the run's position of the row's sample; -1 in the tail
     labels: Array | None = None  # [T] int32, IGNORED_LABEL where there is no loss
+    token_types: Array | None = None  # [T] int32, the segment of a pair each row belongs to; None: all 0
 
     def to(self, device: "str | torch.device") -> "Batch":
         """The same batch as torch tensors on `device` (NumPy arrays are wrapped, not copied, on CPU)."""

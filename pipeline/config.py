@@ -31,7 +31,8 @@ from pipeline.corruption.config import CorruptionConfig
 from pipeline.evaluation.config import EvaluationConfig
 from pipeline.export.config import ExportConfig
 from pipeline.model.config import ModelConfig
-from pipeline.objectives import objective_config, objective_views
+from pipeline.model.stock import stock_refusal
+from pipeline.objectives import check_architecture, objective_config, objective_views
 from pipeline.stream import StreamConfig
 from pipeline.training.config import TrainingConfig
 
@@ -90,7 +91,7 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _objective_gets_its_views(self) -> "RunConfig":
+    def _objective_gets_its_views_and_its_model(self) -> "RunConfig":
         missing = [view for view in objective_views(self.objective) if view not in self.corruption.views]
         if missing:
             raise ValueError(
@@ -98,16 +99,19 @@ class RunConfig(Section):
                 f"{self.objective['kind']} trains on: choose another layout (sentinel_targets, full_reconstruction) or "
                 "another objective"
             )
+        try:
+            check_architecture(self.objective, self.model)
+        except InputError as error:
+            raise ValueError(str(error)) from None
         return self
 
     @model_validator(mode="after")
     def _exports_have_a_place_for_the_model(self) -> "RunConfig":
-        kinds = {self.model.positions.kind, self.model.decoder_position_config.kind} - {"t5"}
-        if "hf" in self.export.to and (kinds or self.model.randomized_positions):
-            what = f"positions {min(kinds)}" if kinds else "randomized_positions"
+        what = stock_refusal(self.model) if "hf" in self.export.to else None
+        if what:
             raise ValueError(
-                f"export.to is hf, and transformers' T5 has no {what}: set export.to=[] (checkpoints keep the weights) "
-                "or leave model.positions at t5"
+                f"export.to is hf, and transformers' {self.model.layers.title} has no {what}: set export.to=[] "
+                "(checkpoints keep the weights) or change the model"
             )
         return self
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from data_prep.tokenizer import Tokenizer
 from pipeline.config import RunConfig
-from pipeline.export.fill_in import fill_in
+from pipeline.corruption.layout import SentinelTargets
+from pipeline.export.fill_in import fill_in, fill_in_masks
 from pipeline.training.assembly import Data, open_data
 
 SNIPPET_TOKENS = 96
@@ -23,6 +24,7 @@ class Snippet:
 
     document: str
     parts: tuple[str, ...]
+    tokens: tuple[tuple[int, ...], ...]
 
     @property
     def prompt(self) -> str:
@@ -37,20 +39,35 @@ class Snippet:
 
 
 def fill_in_snippets(config: RunConfig) -> list[dict[str, Any]]:
-    """Hide two spans in snippets of the first held-out documents; what the exported model writes there."""
+    """Hide two spans in snippets of the first held-out documents; what the exported model writes there.
+
+    Empty for a model that was not trained to fill gaps it is shown.
+    """
+    if not can_fill_in(config):
+        return []
     snippets = list(itertools.islice(find_snippets(open_data(config)), config.evaluation.fill_in))
-    filled = fill_in(
-        config.export_dir / "hf", [snippet.prompt for snippet in snippets], config.evaluation.max_new_tokens
-    )
+    folder = config.export_dir / "hf"
+    if config.model.layers.has_decoder:
+        prompts = [snippet.prompt for snippet in snippets]
+        written = [answer.spans for answer in fill_in(folder, prompts, config.evaluation.max_new_tokens)]
+    else:
+        written = [tuple(fill_in_masks(folder, snippet.tokens)) for snippet in snippets]
     return [
         {
             "document": snippet.document,
             "hidden": list(snippet.hidden),
-            "written": list(answer.spans),
-            "text": _marked(snippet, answer.spans),
+            "written": list(spans),
+            "text": _marked(snippet, spans),
         }
-        for snippet, answer in zip(snippets, filled, strict=True)
+        for snippet, spans in zip(snippets, written, strict=True)
     ]
+
+
+def can_fill_in(config: RunConfig) -> bool:
+    """Whether the exported model fills gaps: a decoder that writes after sentinels, or an encoder with its head."""
+    if "hf" not in config.export.to:
+        return False
+    return not config.model.layers.has_decoder or isinstance(config.corruption.layout, SentinelTargets)
 
 
 def find_snippets(data: Data) -> Iterator[Snippet]:
@@ -69,7 +86,8 @@ def _cut(name: str, tokens: np.ndarray, tokenizer: Tokenizer) -> Snippet | None:
     edges = (0, third, third + HIDDEN_TOKENS, 2 * third, 2 * third + HIDDEN_TOKENS, SNIPPET_TOKENS)
     parts = tuple(tokenizer.decode(tokens[start:stop]) for start, stop in itertools.pairwise(edges))
     whole = "".join(parts)
-    return None if "\ufffd" in whole or "<extra_id_" in whole else Snippet(name, parts)
+    ids = tuple(tuple(tokens[start:stop].tolist()) for start, stop in itertools.pairwise(edges))
+    return None if "\ufffd" in whole or "<extra_id_" in whole else Snippet(name, parts, ids)
 
 
 def _marked(snippet: Snippet, written: tuple[str, ...]) -> str:

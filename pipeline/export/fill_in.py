@@ -1,9 +1,11 @@
-"""What a span-corruption model does for its user: give it a text with gaps, get the gaps filled.
+"""What a trained model does for its user: give it a text with gaps, get the gaps filled.
 
 The exported model writes one span after the other: the decoder has been given `<extra_id_0> span 0 <extra_id_1> ...` so
-far and continues greedily until it writes any sentinel or the end, or a span is long enough.
+far and continues greedily until it writes any sentinel or the end, or a span is long enough. An encoder gets a mask for
+each token of a gap instead, and takes the likeliest token at each.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +42,23 @@ def fill_in(folder: Path, prompts: Sequence[str], max_span_tokens: int = 16) -> 
     return [
         _fill_one(model, tokenizer, prompt, names, max_span_tokens) for prompt, names in zip(prompts, gaps, strict=True)
     ]
+
+
+@torch.no_grad()
+def fill_in_masks(folder: Path, parts: Sequence[Sequence[int]]) -> list[str]:
+    """What the encoder exported to `folder` puts into the gaps of a text.
+
+    `parts` are token ids: shown, hidden, shown, hidden, ..., shown; the hidden ones only say how long the gaps are.
+    """
+    transformers = quiet_transformers()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
+    seen = [[tokenizer.mask_token_id] * len(part) if hidden % 2 else list(part) for hidden, part in enumerate(parts)]
+    ids = [tokenizer.cls_token_id, *itertools.chain(*seen), tokenizer.sep_token_id]
+    likeliest = model(input_ids=torch.tensor([ids])).logits[0].argmax(-1).tolist()
+    starts = [1, *itertools.accumulate(map(len, parts), initial=1)][1:]
+    gaps = list(zip(starts, parts, strict=False))[1::2]
+    return [tokenizer.decode(likeliest[start : start + len(part)], skip_special_tokens=True) for start, part in gaps]
 
 
 def _gaps(prompt: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A trained encoder-decoder as a Hugging Face T5ForConditionalGeneration folder.
+"""A trained model as a Hugging Face folder, in the stock layout of its architecture (layouts/).
 
 Invariant: `out` is absent, the previous export, or a complete one: everything is written to a temporary folder beside
 it, flushed, and renamed. Stages:
@@ -20,8 +20,8 @@ import torch
 from data_prep.errors import SpanwrightError
 from data_prep.shards.files import sync_folder
 from data_prep.tokenizer import Tokenizer
+from pipeline.export.layouts import OBJECTIVE_PREFIX, layout_of, model_weights
 from pipeline.export.libraries import library
-from pipeline.export.t5_names import OBJECTIVE_PREFIX, t5_name
 from pipeline.export.tokenizer import export_tokenizer
 from pipeline.model.config import ModelConfig
 
@@ -40,7 +40,7 @@ def export_hf(
     """Write `weights` (fp32, by our parameter names) and the tokenizer to the folder `out`; returns `out`.
 
     `check` gets the whole export under its temporary name: what it raises keeps `out` as it was. A previous export at
-    `out` is replaced. Raises SpanwrightError when the weights are no T5 or cannot be written.
+    `out` is replaced. Raises SpanwrightError when the layout has no place for a weight, or they cannot be written.
     """
     out = Path(out).absolute()
     try:
@@ -48,9 +48,10 @@ def export_hf(
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
             folder = Path(scratch) / "new"
             folder.mkdir()
-            _write_weights(weights, DTYPES[dtype], folder / "model.safetensors")
+            stock = layout_of(model_config).converted(model_weights(weights))
+            _write_weights(stock, DTYPES[dtype], folder / "model.safetensors")
             _write_configs(weights, model_config, Tokenizer.load(tokenizer_folder), dtype, max_new_tokens, folder)
-            export_tokenizer(tokenizer_folder, folder)
+            export_tokenizer(tokenizer_folder, folder, model_config.layers)
             _flush(folder)
             if check is not None:
                 check(folder)
@@ -64,8 +65,8 @@ def export_hf(
 
 
 def _write_weights(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, path: Path) -> None:
-    renamed = {t5_name(name): tensor.detach().to("cpu", dtype).contiguous() for name, tensor in weights.items()}
-    library("safetensors.torch").save_file(renamed, path, metadata={"format": "pt"})
+    stored = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in weights.items()}
+    library("safetensors.torch").save_file(stored, path, metadata={"format": "pt"})
     path.chmod(0o644)
 
 
@@ -77,51 +78,38 @@ def _write_configs(
     max_new_tokens: int,
     folder: Path,
 ) -> None:
-    special = tokenizer.special
-    tokens = {"pad_token_id": special.pad, "eos_token_id": special.eos, "decoder_start_token_id": special.pad}
-    _write_json(folder / "config.json", {**t5_config(config, vocab_size(weights), dtype), **tokens})
-    # transformers 5.23 sizes generate()'s cache by the encoder: a deeper decoder must do without.
-    use_cache = config.decoder_layers <= config.num_layers
-    generation = {**tokens, "max_new_tokens": max_new_tokens, "use_cache": use_cache}
-    _write_json(folder / "generation_config.json", generation)
+    _write_json(folder / "config.json", hf_config(config, vocab_size(weights), tokenizer, dtype))
+    if config.layers.has_decoder:
+        # transformers 5.23 sizes generate()'s cache by the encoder: a deeper decoder must do without.
+        use_cache = config.decoder_layers <= config.num_layers
+        generation = {**_special_ids(config, tokenizer), "max_new_tokens": max_new_tokens, "use_cache": use_cache}
+        _write_json(folder / "generation_config.json", generation)
 
 
-def t5_config(config: ModelConfig, vocab_size: int, dtype: str = "fp32") -> dict[str, Any]:
-    """The fields of T5's config.json that follow from the model (special tokens are the tokenizer's).
-
-    `tie_word_embeddings: false` also tells transformers not to scale the states before the head.
-    """
-    same_names = (
-        "d_model",
-        "d_kv",
-        "d_ff",
-        "num_layers",
-        "num_heads",
-        "relative_attention_num_buckets",
-        "relative_attention_max_distance",
-        "dropout_rate",
-        "layer_norm_epsilon",
-        "initializer_factor",
-        "feed_forward_proj",
-        "tie_word_embeddings",
-    )
+def hf_config(config: ModelConfig, vocab_size: int, tokenizer: Tokenizer, dtype: str = "fp32") -> dict[str, Any]:
+    """The content of config.json."""
+    layout = layout_of(config)
     return {
-        "architectures": ["T5ForConditionalGeneration"],
-        "model_type": "t5",
-        "is_encoder_decoder": True,
-        "use_cache": True,
-        "vocab_size": vocab_size,
-        "num_decoder_layers": config.decoder_layers,
+        "architectures": [layout.HEAD_CLASS],
         "dtype": str(DTYPES[dtype]).removeprefix("torch."),
-        **{name: getattr(config, name) for name in same_names},
+        **layout.config_fields(config, vocab_size),
+        **_special_ids(config, tokenizer),
     }
+
+
+def _special_ids(config: ModelConfig, tokenizer: Tokenizer) -> dict[str, int]:
+    special = tokenizer.special
+    if config.layers.has_decoder:
+        return {"pad_token_id": special.pad, "eos_token_id": special.eos, "decoder_start_token_id": special.pad}
+    ids = {"pad": special.pad, "bos": special.cls, "eos": special.sep, "cls": special.cls, "sep": special.sep}
+    return {f"{name}_token_id": index for name, index in ids.items()}
 
 
 def vocab_size(weights: Mapping[str, torch.Tensor]) -> int:
     """Rows of the embedding among our `weights`."""
     by_name = {name.removeprefix(OBJECTIVE_PREFIX): tensor for name, tensor in weights.items()}
     if "embedding.weight" not in by_name:
-        raise SpanwrightError("export to hf: these weights have no embedding.weight; this model is not a T5")
+        raise SpanwrightError("export to hf: these weights have no embedding.weight; this is not a model of ours")
     return by_name["embedding.weight"].shape[0]
 
 

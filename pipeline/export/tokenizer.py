@@ -20,19 +20,23 @@ from data_prep.tokenizer import Tokenizer
 from data_prep.tokenizer.special import NAMED_PIECES, SENTINEL_PIECES, SPARE_PIECES
 from data_prep.tokenizer.tokenizer import MODEL_NAME, WORD_MARK
 from pipeline.export.libraries import library
+from pipeline.model.architecture import ARCHITECTURES, Architecture
 
 UNAFFORDABLE = -1e9
 _LONGEST_INPUT = 10**30  # transformers' own "no limit"
 
 
-def export_tokenizer(tokenizer_folder: Path, out: Path) -> None:
-    """Write the tokenizer of `tokenizer_folder` into the existing folder `out`."""
+def export_tokenizer(tokenizer_folder: Path, out: Path, layers: Architecture = ARCHITECTURES["t5"]) -> None:
+    """Write the tokenizer of `tokenizer_folder` into the existing folder `out`.
+
+    It puts eos after a text; for an encoder, cls before and sep after it.
+    """
     tokenizer = Tokenizer.load(tokenizer_folder)
     processor = library("sentencepiece").SentencePieceProcessor(model_file=str(tokenizer_folder / MODEL_NAME))
     backend = _backend(processor, tokenizer.special.unk)
-    _add_special_tokens(backend, tokenizer)
+    _add_special_tokens(backend, tokenizer, ends=not layers.has_decoder)
     (out / "tokenizer.json").write_text(backend.to_str(pretty=True) + "\n", encoding="utf-8")
-    (out / "tokenizer_config.json").write_text(json.dumps(_tokenizer_config(), indent=2) + "\n", encoding="utf-8")
+    (out / "tokenizer_config.json").write_text(json.dumps(_tokenizer_config(layers), indent=2) + "\n", encoding="utf-8")
     shutil.copyfile(tokenizer_folder / MODEL_NAME, out / MODEL_NAME)
 
 
@@ -104,23 +108,26 @@ def _merges(pieces: list[str], scores: list[float]) -> list[tuple[str, str]]:
     ]
 
 
-def _add_special_tokens(backend: Any, tokenizer: Tokenizer) -> None:
+def _add_special_tokens(backend: Any, tokenizer: Tokenizer, ends: bool) -> None:
     tokenizers = library("tokenizers")
     names = [tokenizer.id_to_piece(index) for index in tokenizer.special.all]
     backend.add_special_tokens([tokenizers.AddedToken(name, normalized=False, special=True) for name in names])
-    eos = tokenizer.id_to_piece(tokenizer.special.eos)
+    special = tokenizer.special
+    cls, sep, eos = (tokenizer.id_to_piece(index) for index in (special.cls, special.sep, special.eos))
     backend.post_processor = tokenizers.processors.TemplateProcessing(
-        single=f"$A {eos}", pair=f"$A {eos} $B {eos}", special_tokens=[(eos, tokenizer.special.eos)]
+        single=f"{cls} $A {sep}" if ends else f"$A {eos}",
+        pair=f"{cls} $A {sep} $B:1 {sep}:1" if ends else f"$A {eos} $B {eos}",
+        special_tokens=[(cls, special.cls), (sep, special.sep)] if ends else [(eos, special.eos)],
     )
 
 
-def _tokenizer_config() -> dict[str, Any]:
+def _tokenizer_config(layers: Architecture) -> dict[str, Any]:
     return {
         # The generic class takes tokenizer.json as it is; T5Tokenizer would build its own pipeline around the pieces.
         "tokenizer_class": "PreTrainedTokenizerFast",
         **{f"{name}_token": piece for name, piece in NAMED_PIECES.items()},
         "additional_special_tokens": [*SENTINEL_PIECES, *SPARE_PIECES],
         "clean_up_tokenization_spaces": False,
-        "model_input_names": ["input_ids", "attention_mask"],
+        "model_input_names": ["input_ids", *(["token_type_ids"] if layers.token_types else []), "attention_mask"],
         "model_max_length": _LONGEST_INPUT,
     }

@@ -1,12 +1,13 @@
 """Is the exported model the trained one? Asked of the files as anyone would load them, before an export counts as done.
 
 1. Logits: every sequence of held-out views through our model (the stored weights, in fp32) and through
-   `T5ForConditionalGeneration.from_pretrained`; the largest absolute difference must not exceed the tolerance.
+   `from_pretrained` of its stock class; the largest absolute difference must not exceed the tolerance.
 2. Ids: held-out texts through our tokenizer and through `AutoTokenizer.from_pretrained`, encoding segment by segment.
    Where two ways to cut a text score the same, float sums in another order may prefer the other: counted as a tie.
    Anything else that differs is an error.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from data_prep.tokenizer.segments import segments
 from data_prep.tokenizer.tokenizer import MODEL_NAME
 from pipeline.batch import Batch, Views
 from pipeline.export.huggingface import DTYPES, vocab_size
+from pipeline.export.layouts import layout_of, model_weights
 from pipeline.export.libraries import library, quiet_transformers
-from pipeline.export.t5_names import OBJECTIVE_PREFIX
 from pipeline.model.config import ModelConfig
-from pipeline.model.encoder_decoder import EncoderDecoder
+from pipeline.model.encoder_decoder import EncoderDecoder, build_model
+from pipeline.model.pretrained import EncoderModel
 
 _TIE = 1e-2  # nats per text: what float32 sums over a segment of a few thousand pieces can be off by
 
@@ -40,7 +42,8 @@ def verify_export(
 ) -> dict[str, Any]:
     """Compare the export in `folder` with the `weights` (our names) and tokenizer it was made from; returns figures.
 
-    `views` are micro-batches of an "encoder" and a "decoder" view; their first `max_sequences` sequences are run.
+    `views` are micro-batches of an "encoder" view, with a "decoder" view for an encoder-decoder; their first
+    `max_sequences` sequences are run.
     Raises SpanwrightError when a logit differs by more than `tolerance` or a text gets other ids.
     """
     figures: dict[str, Any] = {
@@ -73,22 +76,15 @@ def compare_logits(
     max_sequences: int | None = None,
 ) -> dict[str, Any]:
     """{max_abs_difference, sequences, logits}: both models in fp32 on each sequence of `views` alone."""
-    ours = EncoderDecoder(model_config, vocab_size(weights), seed=0).eval()
-    stored = {name.removeprefix(OBJECTIVE_PREFIX): tensor.to(DTYPES[dtype]) for name, tensor in weights.items()}
-    ours.load_parameters(stored)
-    theirs = quiet_transformers().T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    ours = build_model(model_config, vocab_size(weights), seed=0).eval()
+    ours.load_parameters({name: tensor.to(DTYPES[dtype]) for name, tensor in model_weights(weights).items()})
+    layout = layout_of(model_config)
+    theirs = getattr(quiet_transformers(), layout.HEAD_CLASS).from_pretrained(folder, dtype=torch.float32).eval()
     worst, num_sequences, num_logits = 0.0, 0, 0
     for micro_batch in views:
-        memory_SW = ours.encode(micro_batch["encoder"])
-        states_TW = ours.decode(micro_batch["decoder"], memory_SW, micro_batch["encoder"])
-        for source, target in _sequences(micro_batch["encoder"], micro_batch["decoder"]):
+        for expected, got in _logits(ours, theirs, micro_batch, layout.POSITION_OFFSET):
             if num_sequences == max_sequences:
                 break
-            expected = ours.head(states_TW[target])
-            got = theirs(
-                input_ids=micro_batch["encoder"].tokens[source][None],
-                decoder_input_ids=micro_batch["decoder"].tokens[target][None],
-            ).logits[0]
             worst = max(worst, float((expected - got).abs().max().nan_to_num(nan=float("inf"))))
             num_sequences, num_logits = num_sequences + 1, num_logits + expected.numel()
     if not num_sequences:
@@ -123,8 +119,30 @@ def _score(processor: Any, ids: Sequence[int]) -> float:
     return sum(processor.get_score(index) for index in ids)
 
 
-def _sequences(encoder: Batch, decoder: Batch) -> Iterator[tuple[slice, slice]]:
-    sources, targets = encoder.cu_seqlens.tolist(), decoder.cu_seqlens.tolist()
-    for source in zip(sources, sources[1:], targets, targets[1:], strict=False):
-        if source[1] > source[0] and source[3] > source[2]:
-            yield slice(source[0], source[1]), slice(source[2], source[3])
+def _logits(
+    ours: EncoderModel, theirs: Any, views: Views, position_offset: int | None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The logits of each sequence, ours and theirs."""
+    encoder = views["encoder"]
+    memory_SW = ours.encode(encoder)
+    if not isinstance(ours, EncoderDecoder):
+        for rows in _sequences(encoder):
+            places = (
+                {} if position_offset is None else {"position_ids": encoder.positions[rows][None] + position_offset}
+            )
+            if ours.config.layers.token_types and encoder.token_types is not None:
+                places["token_type_ids"] = encoder.token_types[rows][None]
+            yield ours.head(memory_SW[rows]), theirs(input_ids=encoder.tokens[rows][None], **places).logits[0]
+        return
+    decoder = views["decoder"]
+    states_TW = ours.decode(decoder, memory_SW, encoder)
+    for source, target in zip(_sequences(encoder), _sequences(decoder), strict=True):
+        got = theirs(input_ids=encoder.tokens[source][None], decoder_input_ids=decoder.tokens[target][None])
+        yield ours.head(states_TW[target]), got.logits[0]
+
+
+def _sequences(view: Batch) -> Iterator[slice]:
+    """The rows of each sequence that has any."""
+    for start, stop in itertools.pairwise(view.cu_seqlens.tolist()):
+        if start < stop:
+            yield slice(start, stop)

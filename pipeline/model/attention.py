@@ -1,4 +1,4 @@
-"""Multi-head attention of T5: four projections without biases around the attention kernel, scores not scaled.
+"""Multi-head attention: four projections around the attention kernel.
 
 Shape suffixes: Tq, Tk rows, W model width, H heads, D head dimension.
 """
@@ -30,12 +30,13 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        inner = config.num_heads * config.d_kv
+        inner, biases = config.num_heads * config.d_kv, config.layers.biases
         self.num_heads = config.num_heads
-        self.query = nn.Linear(config.d_model, inner, bias=False)
-        self.key = nn.Linear(config.d_model, inner, bias=False)
-        self.value = nn.Linear(config.d_model, inner, bias=False)
-        self.output = nn.Linear(inner, config.d_model, bias=False)
+        self.scale = config.d_kv**-0.5 if config.layers.scaled_scores else 1.0
+        self.query = nn.Linear(config.d_model, inner, bias=biases)
+        self.key = nn.Linear(config.d_model, inner, bias=biases)
+        self.value = nn.Linear(config.d_model, inner, bias=biases)
+        self.output = nn.Linear(inner, config.d_model, bias=biases)
         self.dropout = RowDropout(config.dropout_rate)
 
     def forward(self, x_TW: torch.Tensor, source_SW: torch.Tensor, view: Batch, sight: Sight) -> torch.Tensor:
@@ -51,6 +52,7 @@ class Attention(nn.Module):
             sight.cu_seqlens_k,
             sight.pattern,
             sight.bias,
+            scale=self.scale,
             dropout=self.dropout.of(view),
         )
         return self.output(gathered_THD.flatten(1))

@@ -1,4 +1,6 @@
-"""The parts of a T5 v1.1 layer: gated feed-forward, and the pre-norm block that joins it with attention."""
+"""The parts of a layer: feed-forward, and the block that joins it with attention, normalised before or after."""
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -7,36 +9,59 @@ from pipeline.batch import Batch
 from pipeline.model.attention import Attention, Sight
 from pipeline.model.config import ModelConfig
 from pipeline.model.dropout import RowDropout
-from pipeline.model.norm import RMSNorm
+from pipeline.model.norm import build_norm
 
 
 class GatedFeedForward(nn.Module):
-    """down(gelu(gate(x)) * up(x)) with GELU's tanh form (Shazeer 2020, "GLU variants improve Transformer")."""
+    """down(gelu(gate(x)) * up(x)) (Shazeer 2020, "GLU variants improve Transformer"); T5 takes GELU's tanh form."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.d_model, config.d_ff, bias=False)
-        self.up = nn.Linear(config.d_model, config.d_ff, bias=False)
-        self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
+        biases = config.layers.biases
+        self.approximate = "tanh" if config.layers.feed_forward == "gated-gelu-tanh" else "none"
+        self.gate = nn.Linear(config.d_model, config.d_ff, bias=biases)
+        self.up = nn.Linear(config.d_model, config.d_ff, bias=biases)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=biases)
         self.dropout = RowDropout(config.dropout_rate)
 
     def forward(self, x_TW: torch.Tensor, view: Batch) -> torch.Tensor:
         """Each row on its own; [T, W] to [T, W]."""
-        gated = nn.functional.gelu(self.gate(x_TW), approximate="tanh") * self.up(x_TW)
+        gated = nn.functional.gelu(self.gate(x_TW), approximate=self.approximate) * self.up(x_TW)
         return self.down(self.dropout(gated, view))
 
 
-class Block(nn.Module):
-    """Self-attention, cross-attention if the stack reads another, feed-forward; each normalised first, added after."""
+class FeedForward(nn.Module):
+    """down(gelu(up(x))), as in BERT and BART."""
 
-    def __init__(self, config: ModelConfig, has_cross_attention: bool) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.self_norm, self.self_attention = RMSNorm(config), Attention(config)
+        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.layers.biases)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.layers.biases)
+
+    def forward(self, x_TW: torch.Tensor, view: Batch) -> torch.Tensor:
+        """Each row on its own; [T, W] to [T, W]."""
+        return self.down(nn.functional.gelu(self.up(x_TW)))
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention if the stack reads another, feed-forward: each added to what it read.
+
+    Normalised before each (T5, ModernBERT), or after each sum (BERT, BART, MPNet). With `bare` the first part reads its
+    input as it is.
+    """
+
+    def __init__(self, config: ModelConfig, has_cross_attention: bool, bare: bool = False) -> None:
+        super().__init__()
+        self.norm_first = config.layers.norm_first
+        self.self_norm = nn.Identity() if bare else build_norm(config)
+        self.self_attention = Attention(config)
         self.has_cross_attention = has_cross_attention
         if has_cross_attention:
-            self.cross_norm, self.cross_attention = RMSNorm(config), Attention(config)
+            self.cross_norm, self.cross_attention = build_norm(config), Attention(config)
             self.dropout_cross = RowDropout(config.dropout_rate)
-        self.feed_forward_norm, self.feed_forward = RMSNorm(config), GatedFeedForward(config)
+        self.feed_forward_norm = build_norm(config)
+        gated = config.layers.feed_forward != "gelu"
+        self.feed_forward = GatedFeedForward(config) if gated else FeedForward(config)
         self.dropout_self = RowDropout(config.dropout_rate)
         self.dropout_feed_forward = RowDropout(config.dropout_rate)
 
@@ -49,11 +74,20 @@ class Block(nn.Module):
         memory_sight: Sight | None = None,
     ) -> torch.Tensor:
         """One layer over the rows of `view`; `memory_SW` is the other stack's output when there is one."""
-        normed = self.self_norm(x_TW)
-        x_TW = x_TW + self.dropout_self(self.self_attention(normed, normed, view, sight), view)
+
+        def join(
+            x: torch.Tensor, norm: nn.Module, part: Callable[..., torch.Tensor], dropout: RowDropout
+        ) -> torch.Tensor:
+            return x + dropout(part(norm(x)), view) if self.norm_first else norm(x + dropout(part(x), view))
+
+        x_TW = join(x_TW, self.self_norm, lambda x: self.self_attention(x, x, view, sight), self.dropout_self)
         if self.has_cross_attention:
             assert memory_SW is not None, "this stack reads another stack's output"
             assert memory_sight is not None, "and must know which of its rows it sees"
-            gathered = self.cross_attention(self.cross_norm(x_TW), memory_SW, view, memory_sight)
-            x_TW = x_TW + self.dropout_cross(gathered, view)
-        return x_TW + self.dropout_feed_forward(self.feed_forward(self.feed_forward_norm(x_TW), view), view)
+            x_TW = join(
+                x_TW,
+                self.cross_norm,
+                lambda x: self.cross_attention(x, memory_SW, view, memory_sight),
+                self.dropout_cross,
+            )
+        return join(x_TW, self.feed_forward_norm, lambda x: self.feed_forward(x, view), self.dropout_feed_forward)

@@ -1,21 +1,28 @@
 """What a `model:` section may say, and what follows from it by arithmetic alone (no torch here).
 
-The sizes are T5 v1.1's (Raffel et al. 2020, section 3.7 and the T5 v1.1 release: gated GELU, no biases, RMSNorm).
+`architecture` says what the layers are made of (architecture.py); the rest are sizes, and how rows know their places.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from data_prep.section import Positive, Section
-from pipeline.model.position_config import LearnedPositions, PositionConfig, T5Positions
+from pipeline.model.architecture import ARCHITECTURES, Architecture, ArchitectureName
+from pipeline.model.position_config import (
+    LearnedPositions,
+    MPNetPositions,
+    PositionConfig,
+    T5Positions,
+)
 
 VOCAB_MULTIPLE = 64
 
 
 class ModelConfig(Section):
-    """The shape of one encoder-decoder."""
+    """The shape of one model: an encoder with a decoder, or without, as its architecture has it."""
 
+    architecture: ArchitectureName = "t5"
     d_model: Positive
     d_kv: Positive = 64
     d_ff: Positive
@@ -29,10 +36,11 @@ class ModelConfig(Section):
     )
     relative_attention_num_buckets: Annotated[int, Field(ge=4, multiple_of=2)] = 32
     relative_attention_max_distance: Positive = 128
+    local_attention: Positive | None = None  # in all but every n-th layer a row sees so many rows around it
+    global_attention_every: Positive = 3
     dropout_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     layer_norm_epsilon: Annotated[float, Field(gt=0.0)] = 1e-6
     tie_word_embeddings: bool = True
-    feed_forward_proj: Literal["gated-gelu"] = "gated-gelu"
     initializer_factor: Annotated[float, Field(gt=0.0)] = 1.0
 
     @model_validator(mode="after")
@@ -55,7 +63,9 @@ class ModelConfig(Section):
         if "rope" in (self.positions.kind, self.decoder_position_config.kind) and self.d_kv % 2:
             raise ValueError(f"positions: rope turns pairs of columns, so d_kv ({self.d_kv}) must be even")
         tables = [
-            scheme for scheme in (self.positions, self.decoder_position_config) if isinstance(scheme, LearnedPositions)
+            scheme
+            for scheme in (self.positions, self.decoder_position_config)
+            if isinstance(scheme, LearnedPositions | MPNetPositions)
         ]
         if self.randomized_positions and tables and tables[0].max_positions < self.randomized_positions:
             raise ValueError(
@@ -63,6 +73,25 @@ class ModelConfig(Section):
                 f"({tables[0].max_positions})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _has_what_its_architecture_has(self) -> Self:
+        if not self.layers.has_decoder:
+            for name in ("num_decoder_layers", "decoder_positions"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is given, but architecture {self.architecture} has no decoder")
+        if self.layers.head == "masked" and not self.tie_word_embeddings:
+            raise ValueError(f"tie_word_embeddings: false: the head of architecture {self.architecture} is always tied")
+        if self.local_attention and self.layers.has_decoder:
+            raise ValueError(
+                f"local_attention is for encoders; architecture {self.architecture} has a decoder (modernbert has none)"
+            )
+        return self
+
+    @property
+    def layers(self) -> Architecture:
+        """What the layers are made of."""
+        return ARCHITECTURES[self.architecture]
 
     @property
     def decoder_position_config(self) -> PositionConfig:
@@ -72,7 +101,13 @@ class ModelConfig(Section):
     @property
     def decoder_layers(self) -> int:
         """The number of decoder layers."""
+        if not self.layers.has_decoder:
+            return 0
         return self.num_layers if self.num_decoder_layers is None else self.num_decoder_layers
+
+    def is_local(self, layer: int) -> bool:
+        """Whether encoder layer number `layer` sees only the rows around a row."""
+        return self.local_attention is not None and layer % self.global_attention_every != 0
 
 
 def padded_vocab_size(vocab_size: int) -> int:
@@ -82,17 +117,28 @@ def padded_vocab_size(vocab_size: int) -> int:
 
 def count_parameters(config: ModelConfig, vocab_size: int) -> int:
     """The number of trained numbers for a tokenizer of `vocab_size`; a tied head is counted once."""
-    attention = 4 * config.d_model * config.num_heads * config.d_kv + config.d_model
-    feed_forward = 3 * config.d_model * config.d_ff + config.d_model
-    encoder = config.num_layers * (attention + feed_forward) + config.d_model
+    layers, width = config.layers, config.d_model
+    inner, vocab = config.num_heads * config.d_kv, padded_vocab_size(vocab_size)
+    norm = width * (2 if layers.biases else 1)
+    attention = 4 * width * inner + norm + (3 * inner + width) * layers.biases
+    matrices = 2 if layers.feed_forward == "gelu" else 3
+    feed_forward = matrices * width * config.d_ff + norm + (config.d_ff + width) * layers.biases
+    around = norm * (layers.norm_first + layers.embedding_norm)
+    encoder = config.num_layers * (attention + feed_forward) + around - norm * layers.bare_first_norm
     encoder += _position_parameters(config.positions, config)
-    decoder = config.decoder_layers * (2 * attention + feed_forward) + config.d_model
-    decoder += _position_parameters(config.decoder_position_config, config)
-    embedding = padded_vocab_size(vocab_size) * config.d_model
-    return encoder + decoder + embedding * (1 if config.tie_word_embeddings else 2)
+    total = encoder + (vocab + layers.token_types) * width
+    if layers.has_decoder:
+        total += config.decoder_layers * (2 * attention + feed_forward) + around
+        total += _position_parameters(config.decoder_position_config, config)
+    if layers.head == "masked":
+        total += width * width + width * layers.biases + norm + vocab
+    return total + (0 if config.tie_word_embeddings else vocab * width)
 
 
 def _position_parameters(scheme: PositionConfig, config: ModelConfig) -> int:
+    buckets = config.relative_attention_num_buckets * config.num_heads
     if isinstance(scheme, T5Positions):
-        return config.relative_attention_num_buckets * config.num_heads
+        return buckets
+    if isinstance(scheme, MPNetPositions):
+        return buckets + scheme.max_positions * config.d_model
     return scheme.max_positions * config.d_model if isinstance(scheme, LearnedPositions) else 0

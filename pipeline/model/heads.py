@@ -1,24 +1,24 @@
-"""What turns hidden states into predictions."""
+"""What turns hidden states into predictions of tokens."""
 
 import torch
 from torch import nn
 
 from pipeline.kernels.cross_entropy import linear_cross_entropy_sum
 from pipeline.model.config import ModelConfig
+from pipeline.model.norm import build_norm
 
 
 class TokenHead(nn.Module):
-    """Logits over the vocabulary.
+    """Logits over the vocabulary: states times the embedding's own matrix, or one of the head's.
 
-    Tied, its weight is the embedding's own parameter and states are scaled by d_model ** -0.5 first (the embedding is
-    drawn with variance 1); untied, it is a matrix of its own and states are not scaled. Both as in T5.
+    In T5 a tied head scales the states by d_model ** -0.5 first (its embedding is drawn with variance 1).
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int, tied_to: torch.Tensor | None) -> None:
         super().__init__()
         own = nn.Parameter(torch.empty(vocab_size, config.d_model)) if tied_to is None else tied_to
         self.weight: torch.Tensor = own
-        self.scale = 1.0 if tied_to is None else config.d_model**-0.5
+        self.scale = config.d_model**-0.5 if tied_to is not None and config.architecture == "t5" else 1.0
 
     def forward(
         self,
@@ -31,3 +31,34 @@ class TokenHead(nn.Module):
         if labels_T is None:
             return nn.functional.linear(x_TW * self.scale, self.weight)
         return linear_cross_entropy_sum(x_TW * self.scale, self.weight, labels_T, z_loss, label_smoothing)
+
+
+class MaskedHead(nn.Module):
+    """BERT's: norm(gelu(dense(states))) times the embedding's matrix, plus each token's bias (Devlin et al. 2019)."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, tied_to: torch.Tensor) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.d_model, config.d_model, bias=config.layers.biases)
+        self.norm = build_norm(config)
+        self.weight: torch.Tensor = tied_to
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(
+        self,
+        x_TW: torch.Tensor,
+        labels_T: torch.Tensor | None = None,
+        z_loss: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> torch.Tensor:
+        """Logits [T, V] of states [T, W]; with labels [T], the sum of their cross entropy instead."""
+        x_TW = self.norm(nn.functional.gelu(self.dense(x_TW)))
+        if labels_T is None:
+            return nn.functional.linear(x_TW, self.weight, self.bias)
+        return linear_cross_entropy_sum(x_TW, self.weight, labels_T, z_loss, label_smoothing, self.bias)
+
+
+def build_head(config: ModelConfig, vocab_size: int, embedding_VW: torch.Tensor) -> TokenHead | MaskedHead:
+    """The head of the model's architecture, tied to its embedding unless the config says otherwise."""
+    if config.layers.head == "masked":
+        return MaskedHead(config, vocab_size, embedding_VW)
+    return TokenHead(config, vocab_size, embedding_VW if config.tie_word_embeddings else None)

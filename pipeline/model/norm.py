@@ -1,6 +1,7 @@
-"""RMSNorm with its backward written out: a few rows at a time, so that the float32 copies stay in the cache.
+"""The norms of the architectures.
 
-On CPU this takes less than half the time of autograd's own chain of whole-tensor steps; the formula is the same.
+RMSNorm has its backward written out: a few rows at a time, so that the float32 copies stay in the cache. On CPU this
+takes less than half the time of autograd's own chain of whole-tensor steps; the formula is the same.
 """
 
 from typing import Any
@@ -11,6 +12,18 @@ from torch import nn
 from pipeline.model.config import ModelConfig
 
 _CHUNK_NUMBERS = 2**16
+
+
+def build_norm(config: ModelConfig) -> nn.Module:
+    """The norm of the model's architecture, over rows of `d_model` numbers."""
+    return RMSNorm(config) if config.layers.norm == "rms" else LayerNorm(config)
+
+
+class LayerNorm(nn.LayerNorm):
+    """(x - mean(x)) / sqrt(var(x) + epsilon) * weight, plus a bias if the architecture has them (Ba et al. 2016)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config.d_model, eps=config.layer_norm_epsilon, bias=config.layers.biases)
 
 
 class RMSNorm(nn.Module):

@@ -20,6 +20,7 @@ class RotaryPositions(Section):
     base: Annotated[float, Field(gt=1.0)] = 10_000.0
     fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0  # below 1, only the fastest pairs turn: p-RoPE
     # (Barbero et al. 2024, "Round and Round We Go!", section 6)
+    local_base: Annotated[float, Field(gt=1.0)] | None = None  # of layers with local_attention; null: base
 
 
 class AlibiPositions(Section):
@@ -35,6 +36,13 @@ class LearnedPositions(Section):
     """One learned vector per position, added to the inputs (Devlin et al. 2018)."""
 
     kind: Literal["learned"] = "learned"
+    max_positions: Positive = 512
+
+
+class MPNetPositions(Section):
+    """Learned vectors at the inputs and T5's buckets in every layer (Song et al. 2020, MPNet, appendix)."""
+
+    kind: Literal["mpnet"] = "mpnet"
     max_positions: Positive = 512
 
 
@@ -55,7 +63,13 @@ def _bare_word(value: Any) -> Any:
 
 
 PositionConfig = Annotated[
-    T5Positions | RotaryPositions | AlibiPositions | LearnedPositions | SinusoidalPositions | NoPositions,
+    T5Positions
+    | RotaryPositions
+    | AlibiPositions
+    | LearnedPositions
+    | MPNetPositions
+    | SinusoidalPositions
+    | NoPositions,
     Field(discriminator="kind"),
     BeforeValidator(_bare_word),
 ]

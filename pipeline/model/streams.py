@@ -27,8 +27,11 @@ class Drawing(nn.Module):
         self._key = key
 
 
-def key_streams(model: nn.Module, seed: int) -> None:
-    """Give every drawing module of `model` the key of the stream "STREAM/MODULE PATH" of the run with `seed`."""
+def key_streams(model: nn.Module, seed: int, prefix: str = "") -> None:
+    """Give every drawing module of `model` the key of the stream "STREAM/MODULE PATH" of the run with `seed`.
+
+    `prefix` is put before the paths: a part trained beside the model gives its own, to have streams of its own.
+    """
     for path, module in model.named_modules():
         if isinstance(module, Drawing):
-            module.key = stream_key(seed, f"{module.stream}/{path}")
+            module.key = stream_key(seed, f"{module.stream}/{prefix}{path}")

@@ -1,7 +1,7 @@
-"""A stack of blocks on a flat batch: the one vocabulary of encoders, decoders and decoder-only stacks.
+"""A stack of blocks on a flat batch: the one vocabulary of encoders, decoders, and decoders by way of which one trains.
 
-Stages: positions (drawn, if asked), dropout of the inputs, the blocks (all with one bias and rotation), a last norm,
-dropout.
+Stages: positions (drawn, if asked; added to embeddings, if the scheme adds), a norm and dropout of the embeddings, the
+blocks (all with one bias; local ones with their own pattern and rotation), a last norm where norms come first, dropout.
 """
 
 import torch
@@ -14,14 +14,18 @@ from pipeline.model.attention import Sight
 from pipeline.model.blocks import Block
 from pipeline.model.config import ModelConfig
 from pipeline.model.dropout import RowDropout
-from pipeline.model.norm import RMSNorm
+from pipeline.model.norm import build_norm
 from pipeline.model.position_config import PositionConfig
 from pipeline.model.positions import build_positions
 from pipeline.model.positions.randomized import RandomizedPositions
 
 
 class Transformer(nn.Module):
-    """`num_layers` blocks; `scheme` says how rows know their places, `bidirectional` whether they look ahead."""
+    """`num_layers` blocks; `scheme` says how rows know their places, `bidirectional` whether they look ahead.
+
+    A stack that continues another one's hidden states says `reads_embeddings=False`: nothing is added to its inputs,
+    and they are neither normalised nor dropped.
+    """
 
     def __init__(
         self,
@@ -30,14 +34,22 @@ class Transformer(nn.Module):
         scheme: PositionConfig,
         bidirectional: bool,
         has_cross_attention: bool,
+        reads_embeddings: bool = True,
     ) -> None:
         super().__init__()
+        self.config = config
+        self.reads_embeddings = reads_embeddings
         self.randomized_positions = RandomizedPositions(config.randomized_positions)
         self.positions = build_positions(scheme, config, bidirectional)
-        self.blocks = nn.ModuleList(Block(config, has_cross_attention) for _ in range(num_layers))
-        self.norm = RMSNorm(config)
-        self.dropout_inputs = RowDropout(config.dropout_rate)
-        self.dropout_outputs = RowDropout(config.dropout_rate)
+        if reads_embeddings:
+            self.embedding_norm = build_norm(config) if config.layers.embedding_norm else nn.Identity()
+            self.dropout_inputs = RowDropout(config.dropout_rate)
+        bare = reads_embeddings and config.layers.bare_first_norm
+        self.blocks = nn.ModuleList(
+            Block(config, has_cross_attention, bare=bare and number == 0) for number in range(num_layers)
+        )
+        self.norm = build_norm(config) if config.layers.norm_first else nn.Identity()
+        self.dropout_outputs = RowDropout(config.dropout_rate if config.layers.output_dropout else 0.0)
         self.activation_checkpointing = False
 
     def forward(
@@ -47,13 +59,24 @@ class Transformer(nn.Module):
         pattern: IntervalPattern,
         memory_SW: torch.Tensor | None = None,
         memory_sight: Sight | None = None,
+        local_pattern: IntervalPattern | None = None,
+        taps: list[torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """The last hidden states [T, W] of the rows of `view`, whose inputs are `x_TW` [T, W]."""
+        """The last hidden states [T, W] of the rows of `view`, whose inputs are `x_TW` [T, W].
+
+        `local_pattern` is what local layers see. Each block's output is appended to `taps`.
+        """
         view = self.randomized_positions(view)
-        sight = Sight(view.cu_seqlens, pattern, self.positions.bias(view), self.positions.rotation(view))
-        x_TW = self.dropout_inputs(self.positions.inputs(x_TW, view), view)
-        for block in self.blocks:
-            x_TW = self._run(block, x_TW, view, sight, memory_SW, memory_sight)
+        bias = self.positions.bias(view)
+        sight = Sight(view.cu_seqlens, pattern, bias, self.positions.rotation(view))
+        local = local_pattern and Sight(view.cu_seqlens, local_pattern, bias, self.positions.rotation(view, local=True))
+        if self.reads_embeddings:
+            x_TW = self.dropout_inputs(self.embedding_norm(self.positions.inputs(x_TW, view)), view)
+        for number, block in enumerate(self.blocks):
+            seen = local if local and self.config.is_local(number) else sight
+            x_TW = self._run(block, x_TW, view, seen, memory_SW, memory_sight)
+            if taps is not None:
+                taps.append(x_TW)
         return self.dropout_outputs(self.norm(x_TW), view)
 
     def _run(self, block: nn.Module, *arguments: object) -> torch.Tensor:
@@ -61,3 +84,10 @@ class Transformer(nn.Module):
             # Dropout has no state, so there is no generator to put back for the second forward.
             return checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
         return block(*arguments)
+
+
+def set_activation_checkpointing(model: nn.Module, enabled: bool) -> None:
+    """Keep only each block's input for backward, in every stack of `model`, and run its forward again there."""
+    for module in model.modules():
+        if isinstance(module, Transformer):
+            module.activation_checkpointing = enabled

@@ -1,11 +1,11 @@
 """Training objectives: one short file per family, found by its name; there is no registry.
 
 A file NAME.py here holds `Config`, what an `objective:` section of `kind: NAME` may say, `VIEWS`, the views it reads,
-and `Objective`, a module with
+`ARCHITECTURES`, those it can train (pipeline/model/architecture.py), and `Objective`, a module with
+- `model`, what is exported; parts beside it are there for training only;
 - `counts(views) -> {term: count}`: from the data alone, so that the global counts are known before the first backward;
 - `forward(views) -> {term: (sum, count)}`: each term's loss summed over the micro-batch, a float32 scalar;
-- `predict(views)`: the model's own best guess where the labels are;
-- `set_activation_checkpointing(enabled)`.
+- `predict(views)`: [T] of the view that carries the labels, the model's own best guess where they are.
 """
 
 import difflib
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from pipeline.model.config import ModelConfig
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_EXAMPLES = {
+    "t5": "small",
+    "bart": "bart_base",
+    "bert": "bert_base",
+    "mpnet": "mpnet_base",
+    "modernbert": "modernbert_base",
+}
 
 
 def objective_names() -> list[str]:
@@ -47,6 +54,16 @@ def objective_views(section: Mapping[str, Any]) -> tuple[str, ...]:
     """The views that the objective of this section reads."""
     views: tuple[str, ...] = _module(section.get("kind")).VIEWS
     return views
+
+
+def check_architecture(section: Mapping[str, Any], model_config: "ModelConfig") -> None:
+    """InputError when the objective of this section cannot train a model of this architecture."""
+    known: tuple[str, ...] = _module(section.get("kind")).ARCHITECTURES
+    if model_config.architecture not in known:
+        raise InputError(
+            f"objective.kind: {section.get('kind')} trains models of architecture {' or '.join(known)}, and "
+            f"model.architecture is {model_config.architecture}: take one of those, as in model={_EXAMPLES[known[0]]}"
+        )
 
 
 def build_objective(

@@ -4,19 +4,21 @@ What is corrupted, and how, is the `corruption:` section's business; this file o
 Views: "encoder", and "decoder" whose tokens are the labels shifted right.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from data_prep.section import Section
-from pipeline.batch import IGNORED_LABEL, Views
+from pipeline.batch import Views
 from pipeline.model.config import ModelConfig
 from pipeline.model.encoder_decoder import EncoderDecoder
+from pipeline.model.labels import at_labels, labelled
 
 TERM = "denoising"
 VIEWS = ("encoder", "decoder")
+ARCHITECTURES = ("t5", "bart")
 
 
 class Config(Section):
@@ -47,24 +49,10 @@ class Objective(nn.Module):
     @torch.no_grad()
     def predict(self, views: Views) -> torch.Tensor:
         """[T] of the decoder view: the likeliest token where there is a label (given the true ones before it)."""
-        logits_LV = self.model.head(self._label_states(views)[0])
-        labels_T = _labels(views)
-        guesses_L = logits_LV.argmax(-1).to(labels_T.dtype)
-        return torch.full_like(labels_T, IGNORED_LABEL).masked_scatter(labels_T != IGNORED_LABEL, guesses_L)
-
-    def set_activation_checkpointing(self, enabled: bool) -> None:
-        """Trade a second forward of each block for its activations' memory."""
-        self.model.set_activation_checkpointing(enabled)
+        return at_labels(views["decoder"], self.model.head(self._label_states(views)[0]).argmax(-1))
 
     def _label_states(self, views: Views) -> tuple[torch.Tensor, torch.Tensor]:
         memory_SW = self.model.encode(views["encoder"])
         states_TW = self.model.decode(views["decoder"], memory_SW, views["encoder"])
-        labels_T = _labels(views)
-        rows_L = torch.nonzero(labels_T != IGNORED_LABEL).squeeze(1)
-        return states_TW[rows_L], labels_T[rows_L]
-
-
-def _labels(views: Views) -> Any:
-    labels_T = views["decoder"].labels
-    assert labels_T is not None, "the decoder view of a denoising objective has labels"
-    return labels_T
+        rows_L, labels_L = labelled(views["decoder"])
+        return states_TW[rows_L], labels_L

@@ -15,6 +15,7 @@ from data_prep.shards import Dataset
 from data_prep.tokenizer import Tokenizer
 from pipeline.config import RunConfig
 from pipeline.corruption.corruption import Corruption
+from pipeline.model.transformer import set_activation_checkpointing
 from pipeline.objectives import build_objective
 from pipeline.stream import Stream
 from pipeline.training.engine import Engine
@@ -57,7 +58,7 @@ def open_data(config: RunConfig) -> Data:
 def build_engine(config: RunConfig, data: Data, rank: Rank) -> Engine:
     """The objective of the run under DeepSpeed, with its first weights."""
     objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
-    objective.set_activation_checkpointing(config.training.activation_checkpointing)
+    set_activation_checkpointing(objective, config.training.activation_checkpointing)
     return Engine(objective, config.training, rank, config.deepspeed)
 
 

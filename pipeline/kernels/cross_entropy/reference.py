@@ -35,29 +35,38 @@ def linear_cross_entropy_sum(
     labels_L: torch.Tensor,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
+    bias_V: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The sum over rows of -log softmax(states @ weight.T)[label], a scalar of at least float32.
+    """The sum over rows of -log softmax(states @ weight.T + bias)[label], a scalar of at least float32.
 
-    states_LW [L, W] and weight_VW [V, W] share a floating dtype, labels_L [L] are integers in 0 .. V - 1. `z_loss` adds
-    `z_loss * logsumexp(logits) ** 2` to each row (Chowdhery et al. 2022, PaLM, section 5); `label_smoothing` moves that
-    share of the target evenly over the vocabulary (Szegedy et al. 2016). Gradients have their inputs' dtype.
+    states_LW [L, W], weight_VW [V, W] and bias_V [V] share a floating dtype, labels_L [L] are integers in 0 .. V - 1.
+    `z_loss` adds `z_loss * logsumexp(logits) ** 2` to each row (Chowdhery et al. 2022, PaLM, section 5);
+    `label_smoothing` moves that share of the target evenly over the vocabulary (Szegedy et al. 2016). Gradients have
+    their inputs' dtype.
     """
-    return _LinearCrossEntropySum.apply(states_LW, weight_VW, labels_L.to(torch.int64), _Terms(z_loss, label_smoothing))
+    terms = _Terms(z_loss, label_smoothing)
+    return _LinearCrossEntropySum.apply(states_LW, weight_VW, bias_V, labels_L.to(torch.int64), terms)
 
 
 class _LinearCrossEntropySum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states_LW: torch.Tensor, weight_VW: torch.Tensor, labels_L: torch.Tensor, terms: _Terms
+        ctx: Any,
+        states_LW: torch.Tensor,
+        weight_VW: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        labels_L: torch.Tensor,
+        terms: _Terms,
     ) -> torch.Tensor:
-        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        wanted = any(ctx.needs_input_grad)
         wide = torch.promote_types(states_LW.dtype, torch.float32)
         total = torch.zeros((), dtype=wide, device=states_LW.device)
         grads_LW = torch.empty_like(states_LW) if wanted else None
         chunks = _slices(len(states_LW), weight_VW.shape[0], _CHUNK_LOGITS)
         grad_weight_VW: torch.Tensor | None = None
+        grad_bias_V = None if bias_V is None else torch.zeros_like(bias_V, dtype=wide)
         for rows in chunks:
-            logits_CV = states_LW[rows] @ weight_VW.T
+            logits_CV = torch.nn.functional.linear(states_LW[rows], weight_VW, bias_V)
             total += _loss_and_gradient(logits_CV, labels_L[rows], terms, wanted)
             if grads_LW is not None:
                 torch.mm(logits_CV, weight_VW, out=grads_LW[rows])
@@ -65,15 +74,22 @@ class _LinearCrossEntropySum(torch.autograd.Function):
                 if len(chunks) > 1:  # the sum of many parts wants more digits than bf16 has
                     part_VW = part_VW.to(wide)
                 grad_weight_VW = part_VW if grad_weight_VW is None else grad_weight_VW.add_(part_VW)
+                if grad_bias_V is not None:
+                    grad_bias_V += logits_CV.sum(0, dtype=wide)
         if grad_weight_VW is None and wanted:
             grad_weight_VW = torch.zeros_like(weight_VW)
-        ctx.save_for_backward(grads_LW, None if grad_weight_VW is None else grad_weight_VW.to(weight_VW.dtype))
+        ctx.save_for_backward(
+            grads_LW,
+            None if grad_weight_VW is None else grad_weight_VW.to(weight_VW.dtype),
+            None if grad_bias_V is None else grad_bias_V.to(weight_VW.dtype),
+        )
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-        grads_LW, grad_weight_VW = ctx.saved_tensors
-        return grads_LW * grad_outputs[0], grad_weight_VW * grad_outputs[0], None, None
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        grads_LW, grad_weight_VW, grad_bias_V = ctx.saved_tensors
+        grad_bias_V = None if grad_bias_V is None else grad_bias_V * grad_outputs[0]
+        return grads_LW * grad_outputs[0], grad_weight_VW * grad_outputs[0], grad_bias_V, None, None
 
 
 def _loss_and_gradient(logits_CV: torch.Tensor, labels_C: torch.Tensor, terms: _Terms, wanted: bool) -> torch.Tensor:

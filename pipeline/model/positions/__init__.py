@@ -4,6 +4,7 @@ from pipeline.model.config import ModelConfig
 from pipeline.model.position_config import (
     AlibiPositions,
     LearnedPositions,
+    MPNetPositions,
     PositionConfig,
     RotaryPositions,
     SinusoidalPositions,
@@ -11,6 +12,7 @@ from pipeline.model.position_config import (
 )
 from pipeline.model.positions.absolute import Learned, Sinusoidal
 from pipeline.model.positions.alibi import Alibi
+from pipeline.model.positions.mpnet import LearnedAndRelative
 from pipeline.model.positions.rotary import Rotary
 from pipeline.model.positions.scheme import Positions, Rotation
 from pipeline.model.positions.t5 import RelativePositions
@@ -29,6 +31,8 @@ def build_positions(scheme: PositionConfig, config: ModelConfig, bidirectional: 
             return Alibi(config.num_heads, config.randomized_positions or 0)
         case LearnedPositions():
             return Learned(scheme.max_positions, config.d_model)
+        case MPNetPositions():
+            return LearnedAndRelative(config, scheme.max_positions, bidirectional)
         case SinusoidalPositions():
             return Sinusoidal()
         case _:

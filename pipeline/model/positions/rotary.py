@@ -18,10 +18,11 @@ class Rotary(Positions):
         super().__init__()
         self.config, self.head_dim = config, head_dim
 
-    def rotation(self, view: Batch) -> Rotation:
+    def rotation(self, view: Batch, local: bool = False) -> Rotation:
         """Cosines and sines of the rows' angles; float64 until then, for positions of many digits."""
+        base = self.config.local_base if local and self.config.local_base else self.config.base
         pairs = torch.arange(self.head_dim // 2, device=view.positions.device, dtype=torch.float64)
-        frequencies_C = self.config.base ** (-2 * pairs / self.head_dim)
+        frequencies_C = base ** (-2 * pairs / self.head_dim)
         frequencies_C[round(self.config.fraction * len(pairs)) :] = 0.0
         angles_TC = view.positions[:, None].to(torch.float64) * frequencies_C
         return Rotation(angles_TC.cos().float(), angles_TC.sin().float())

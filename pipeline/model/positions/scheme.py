@@ -36,8 +36,8 @@ class Positions(nn.Module):
         """The stack's inputs [T, W], with the places of the rows of `view` in them where the scheme puts them there."""
         return x_TW
 
-    def rotation(self, view: Batch) -> Rotation | None:
-        """How self-attention's queries and keys are turned."""
+    def rotation(self, view: Batch, local: bool = False) -> Rotation | None:
+        """How self-attention's queries and keys are turned; in layers that see only what is near, if `local`."""
         return None
 
     def bias(self, view: Batch) -> RelativeBias | None:

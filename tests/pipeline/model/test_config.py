@@ -13,26 +13,39 @@ from pipeline.model.encoder_decoder import EncoderDecoder
 MODELS = Path(next(iter(configs.__path__))) / "models"
 
 
+SIZES = [
+    ("tiny", 8192, 8_394_496),
+    ("small", 32128, 60_511_616),  # T5 v1.1's sizes as transformers builds them, tied
+    ("base", 32128, 222_903_552),
+    ("large", 32128, 750_251_008),
+    ("xl", 32128, 2_783_959_040),
+    ("bert_tiny", 30522, 4_417_472),  # the encoders and BART as their papers and transformers have them, the
+    ("bert_mini", 30522, 11_203_136),  # vocabulary padded to a multiple of 64, without BERT's pooler
+    ("bert_small", 30522, 28_798_272),
+    ("bert_base", 30522, 109_518_912),
+    ("bert_large", 30522, 335_180_608),
+    ("mpnet_tiny", 30527, 4_417_280),
+    ("mpnet_base", 30527, 109_517_760),
+    ("modernbert_tiny", 50368, 6_932_672),
+    ("modernbert_base", 50368, 149_655_232),
+    ("modernbert_large", 50368, 395_881_664),
+    ("bart_tiny", 50265, 7_627_264),
+    ("bart_base", 50265, 139_447_296),
+    ("bart_large", 50265, 406_327_296),
+]
+
+
 def load(name: str) -> ModelConfig:
     return ModelConfig(**YAML(typ="safe").load(MODELS / f"{name}.yaml"))
 
 
-@pytest.mark.parametrize(
-    ("name", "vocab_size", "parameters"),
-    [
-        ("tiny", 8192, 8_394_496),
-        ("small", 32128, 60_511_616),  # T5 v1.1's sizes as transformers builds them, tied
-        ("base", 32128, 222_903_552),
-        ("large", 32128, 750_251_008),
-        ("xl", 32128, 2_783_959_040),
-    ],
-)
+@pytest.mark.parametrize(("name", "vocab_size", "parameters"), SIZES)
 def test_each_size_has_the_parameters_it_is_known_for(name: str, vocab_size: int, parameters: int) -> None:
     assert count_parameters(load(name), vocab_size) == parameters
 
 
 def test_every_model_file_is_tested() -> None:
-    assert sorted(path.stem for path in MODELS.glob("*.yaml")) == ["base", "large", "small", "tiny", "xl"]
+    assert {path.stem for path in MODELS.glob("*.yaml")} == {name for name, _, _ in SIZES}
 
 
 @pytest.mark.parametrize("tie", [True, False])

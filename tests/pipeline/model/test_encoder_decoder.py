@@ -6,10 +6,10 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from data_prep.errors import SpanwrightError
 from pipeline.batch import Batch, Views
-from pipeline.export.huggingface import t5_config
-from pipeline.export.t5_names import t5_name
+from pipeline.export.layouts.t5 import config_fields, t5_name
 from pipeline.model.config import ModelConfig
 from pipeline.model.encoder_decoder import EncoderDecoder
+from pipeline.model.transformer import set_activation_checkpointing
 
 VOCAB = 192
 CONFIG = ModelConfig(d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=3)
@@ -76,7 +76,9 @@ def test_another_token_behind_the_causal_mask_changes_no_bit(random_views) -> No
 @pytest.mark.parametrize("tie", [True, False])
 def test_logits_and_loss_are_those_of_transformers_t5(tie: bool, random_views) -> None:
     ours = build(tie).eval()
-    theirs = T5ForConditionalGeneration(T5Config(**t5_config(ours.config, ours.vocab_size), decoder_start_token_id=0))
+    theirs = T5ForConditionalGeneration(
+        T5Config(**config_fields(ours.config, ours.vocab_size), decoder_start_token_id=0)
+    )
     if not tie:
         theirs.lm_head.weight = torch.nn.Parameter(torch.empty(VOCAB, CONFIG.d_model))
     load_into(theirs, ours)
@@ -139,7 +141,7 @@ def test_activation_checkpointing_gives_the_same_bits(dropout: float, random_vie
     results = []
     for enabled in (False, True):
         model = build(dropout=dropout)
-        model.set_activation_checkpointing(enabled)
+        set_activation_checkpointing(model, enabled)
         states = model.decode(views["decoder"], model.encode(views["encoder"]), views["encoder"])
         states.pow(2).sum().backward()
         results.append([states, *(parameter.grad for parameter in model.parameters())])
