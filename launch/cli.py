@@ -153,11 +153,11 @@ def plan(config: str, overrides: tuple[str, ...]) -> None:
 @cli.command(short_help="List and verify a run's checkpoints", epilog=CONFIG_HELP)
 @config_arguments
 def checkpoints(config: str, overrides: tuple[str, ...]) -> None:
-    """List a run's checkpoints: step, position, loss, size, valid."""
+    """List a run's checkpoints, each verified: step, position, tokens, loss, size, age."""
     from launch.listing import checkpoint_table
     from pipeline.config import load_config
 
-    console.print(checkpoint_table(load_config(config, overrides).train_dir / "checkpoints"))
+    console.print(checkpoint_table(load_config(config, overrides).checkpoints))
 
 
 @cli.command(short_help="Re-hash a dataset, checkpoint or run")

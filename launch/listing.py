@@ -1,5 +1,6 @@
 """What exists: recipes, checkpoints, damaged files."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from rich.table import Table
 from data_prep.errors import CorruptionError, InputError
 from data_prep.shards.audit import audit_dataset
 from launch.terminal import count, table
-from pipeline.checkpoint.format import saved_steps, step_folder
+from pipeline.checkpoint.load import saved_steps, step_folder
+from pipeline.checkpoint.store import Folder
 from pipeline.checkpoint.verify import audit_checkpoint, checkpoint_bytes, verify_checkpoint
 from pipeline.config import ModelConfig, load_config, validate_tree
 from pipeline.config_files import builtin_configs, load_tree
@@ -49,23 +51,34 @@ def recipe_tables(facts: list[dict[str, Any]]) -> RenderableType:
     return Group(*recipes, title, table(columns, rows, numeric=columns[1:]))
 
 
-def checkpoint_table(folder: Path) -> Table:
-    """The checkpoints in `folder`, newest first, each verified."""
-    rows = [_checkpoint_row(step_folder(folder, step)) for step in saved_steps(folder)]
+def checkpoint_table(place: str) -> Table:
+    """The checkpoints at a path or URL, newest first, each verified."""
+    rows = [_checkpoint_row(step_folder(place, step)) for step in saved_steps(place)]
     if not rows:
-        raise InputError(f"{folder}: no checkpoints here yet; `spanwright train` with this config makes them.")
-    columns = ("checkpoint", "step", "position", "loss", "size", "state")
-    return table(columns, rows, numeric=("step", "position", "loss", "size"))
+        raise InputError(f"{place}: no checkpoints here yet; `spanwright train` with this config makes them.")
+    columns = ("checkpoint", "step", "position", "tokens", "loss", "size", "age", "state")
+    return table(columns, rows, numeric=columns[1:-1])
 
 
-def _checkpoint_row(folder: Path) -> tuple[str, ...]:
+def _checkpoint_row(folder: Folder) -> tuple[str, ...]:
     try:
         record = verify_checkpoint(folder)
     except CorruptionError as error:
-        return (folder.name, "", "", "", "", str(error))
+        return (folder.name, "", "", "", "", "", "", str(error))
     loss = f"{float.fromhex(record.last_loss):.4f}" if record.last_loss else ""
     size = f"{checkpoint_bytes(folder) / 1e6:.1f} MB"
-    return (folder.name, f"{record.step:,}", f"{record.position:,}", loss, size, "valid")
+    figures = (f"{record.step:,}", f"{record.position:,}", count(record.tokens), loss, size, _age(record.saved_at))
+    return (folder.name, *figures, "valid")
+
+
+def _age(saved_at: str | None) -> str:
+    if saved_at is None:
+        return ""
+    seconds = (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(saved_at)).total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def audit_folder(folder: Path) -> list[str]:
@@ -73,10 +86,11 @@ def audit_folder(folder: Path) -> list[str]:
     if (folder / "config.yaml").is_file():
         config = load_config(str(folder))
         dataset = [config.data_dir] if _is_dataset(config.data_dir) else []
-        parts = [*dataset, *sorted((config.train_dir / "checkpoints").glob("step-*"))]
-        if not parts:
+        saved = [step_folder(config.checkpoints, step) for step in reversed(saved_steps(config.checkpoints))]
+        if not dataset and not saved:
             raise InputError(f"{folder}: this run has neither a finished dataset nor a checkpoint yet.")
-        return [problem for part in parts for problem in audit_folder(part)]
+        problems = [problem for part in dataset for problem in audit_folder(part)]
+        return problems + [problem for checkpoint in saved for problem in audit_checkpoint(checkpoint)]
     if _is_dataset(folder):
         return list(audit_dataset(folder).problems)
     if (folder / "manifest.json").is_file():

@@ -16,8 +16,8 @@ from data_prep.shards.files import named_errors, publish, staged_bytes
 from data_prep.shards.names import CARD_NAME, MANIFEST_NAME
 from launch.terminal import count, count_of, detail
 from pipeline.checkpoint.compatible import check_continues as check_config_continues
-from pipeline.checkpoint.format import saved_steps
-from pipeline.checkpoint.load import newest_record
+from pipeline.checkpoint.load import newest_record, saved_steps
+from pipeline.checkpoint.store import open_store
 from pipeline.config import RunConfig
 
 Result = dict[str, Any]
@@ -110,18 +110,21 @@ def summary(name: str, config: RunConfig, result: Result) -> Iterator[str]:
 
 def has_training_state(config: RunConfig) -> bool:
     """Whether the run has trained anything yet."""
-    return bool(saved_steps(config.train_dir / "checkpoints")) or (config.train_dir / "metrics.jsonl").exists()
+    return bool(saved_steps(config.checkpoints)) or (config.train_dir / "metrics.jsonl").exists()
 
 
 def remove_training_state(config: RunConfig) -> None:
     """Forget everything that was trained and exported (data stays)."""
+    store = open_store(config.checkpoints)
+    for name in store.folders():
+        store.remove(name)
     shutil.rmtree(config.train_dir, ignore_errors=True)
     shutil.rmtree(config.export_dir, ignore_errors=True)
 
 
 def check_continues(config: RunConfig) -> None:
     """InputError with both values when `config` cannot continue the run in its folder; nothing has been changed yet."""
-    record = newest_record(config.train_dir / "checkpoints")
+    record = newest_record(config.checkpoints)
     if record is not None:
         check_config_continues(record.config, config.model_dump(mode="json"), record.step)
 

@@ -131,6 +131,11 @@ class RunConfig(Section):
         return self.run_dir / "train"
 
     @property
+    def checkpoints(self) -> str:
+        """Where checkpoints lie, a path or a URL: `checkpoint.dir`, or below `train_dir`."""
+        return self.checkpoint.dir or str(self.train_dir / "checkpoints")
+
+    @property
     def export_dir(self) -> Path:
         """The exported models."""
         return self.run_dir / "export"
@@ -160,6 +165,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> RunConfig:
                 }
             ),
             "corruption": config.corruption.with_paths(_absolute),
+            "checkpoint": _with_absolute_dir(config.checkpoint),
         }
     )
 
@@ -271,6 +277,10 @@ def _pick(annotation: Any, value: Any) -> type[BaseModel] | None:
 
 def _with_absolute_path(tokenizer: TokenizerConfig) -> TokenizerConfig:
     return tokenizer.model_copy(update={"path": _absolute(tokenizer.path)}) if tokenizer.path else tokenizer
+
+
+def _with_absolute_dir(checkpoint: CheckpointConfig) -> CheckpointConfig:
+    return checkpoint.model_copy(update={"dir": _absolute(checkpoint.dir)}) if checkpoint.dir else checkpoint
 
 
 def _absolute(path: str) -> str:

@@ -227,6 +227,8 @@ def _read_yaml(path: Path) -> ConfigTree:
         node = YAML(typ="safe", pure=True).compose(text)
     except YAMLError as error:
         raise InputError(f"{_marked(path, error)}: not valid YAML: {_first_line(error)}.") from None
+    except (RecursionError, ValueError) as error:  # nested thousands deep; a number of thousands of digits
+        raise InputError(f"{path}: no config looks like this ({type(error).__name__}).") from None
     if values is None:
         return ConfigTree()
     if not isinstance(values, dict):

@@ -20,6 +20,7 @@ ALLOWED = {
         "data_prep.native",
         "data_prep.section",
         "data_prep.shards",
+        "data_prep.sources.storage",
         "data_prep.tokenizer",
     ),
     "launch": ("launch", "pipeline", "data_prep"),

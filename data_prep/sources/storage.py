@@ -1,4 +1,4 @@
-"""Where files lie: local paths, and URLs of object stores by their fsspec packages. The only user of fsspec.
+"""Where files lie: local paths, and URLs of object stores by their fsspec packages. The only home of fsspec.
 
 Invariant: a file is read in the version that was listed, or InputError. No message shows a key.
 
@@ -41,14 +41,14 @@ def is_remote(path: str) -> bool:
 def listed(url: str) -> tuple[str, list[Stored]]:
     """The files a URL leads to (file, folder or glob), sorted, and the URL they are below ("" for one file)."""
     scheme, _, key = url.partition("://")
-    with _named_errors(url):
-        filesystem = _filesystem(url)
+    with named_errors(url):
+        files_there = filesystem(url)
         if re.search(r"[*?[]", key):
             root = re.split(r"[*?[]", key, maxsplit=1)[0].rpartition("/")[0]
-            found = filesystem.glob(key, detail=True)
+            found = files_there.glob(key, detail=True)
         else:
             root = key.rstrip("/")
-            found = filesystem.find(root, detail=True)
+            found = files_there.find(root, detail=True)
         files = [_stored(scheme, info) for _, info in sorted(found.items()) if info["type"] == "file"]
     if not files:
         raise InputError(f"data.paths: {url}: no such file or folder")
@@ -69,8 +69,8 @@ def stored(path: str) -> Stored:
     """What lies at `path`; FileNotFoundError or InputError."""
     if is_remote(path):
         scheme, _, key = path.partition("://")
-        with _named_errors(path):
-            return _stored(scheme, _filesystem(path).info(key))
+        with named_errors(path):
+            return _stored(scheme, filesystem(path).info(key))
     status = os.stat(path)
     return Stored(path, status.st_size, str(status.st_mtime_ns))
 
@@ -91,10 +91,10 @@ def _local(path: str) -> Iterator[tuple[BinaryIO, Stored]]:
 @contextlib.contextmanager
 def _remote(path: str) -> Iterator[tuple[BinaryIO, Stored]]:
     scheme, _, key = path.partition("://")
-    with _named_errors(path):
-        filesystem = _filesystem(path)
-        found = _stored(scheme, filesystem.info(key))
-        file = filesystem.open(key, "rb", block_size=_BLOCK_BYTES, cache_type="readahead")
+    with named_errors(path):
+        there = filesystem(path)
+        found = _stored(scheme, there.info(key))
+        file = there.open(key, "rb", block_size=_BLOCK_BYTES, cache_type="readahead")
     with contextlib.closing(file):
         yield io.BufferedReader(_RemoteFile(file, path), _READ_BYTES), found
 
@@ -112,7 +112,7 @@ class _RemoteFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        with _named_errors(self._path):
+        with named_errors(self._path):
             data = self._file.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -131,7 +131,8 @@ def _stored(scheme: str, info: dict[str, Any]) -> Stored:
     return Stored(f"{scheme}://{info['name']}", int(info["size"]), str(version).strip('"'))
 
 
-def _filesystem(url: str) -> Any:
+def filesystem(url: str) -> Any:
+    """The fsspec filesystem of a URL. Its own errors are to be caught by `named_errors`."""
     import fsspec
 
     scheme = url.partition("://")[0]
@@ -145,7 +146,7 @@ def _filesystem(url: str) -> Any:
 
 
 @contextlib.contextmanager
-def _named_errors(path: str) -> Iterator[None]:
+def named_errors(path: str, action: str = "read") -> Iterator[None]:
     """A store's errors as one message that names the URL. Their own texts stay out where they might name a key."""
     try:
         yield
@@ -163,7 +164,7 @@ def _named_errors(path: str) -> Iterator[None]:
         if type(error).__name__ in _CREDENTIAL_ERRORS:
             raise InputError(f"{path}: no credentials found in the environment ({_HOW})") from error
         endpoint = " and the endpoint (AWS_ENDPOINT_URL)" if path.startswith("s3:") else ""
-        what = f"the store cannot be read ({type(error).__name__}); check the network{endpoint}"
+        what = f"the store cannot be {action} ({type(error).__name__}); check the network{endpoint}"
         raise SpanwrightError(f"{path}: {what}") from error
 
 

@@ -18,3 +18,8 @@ class CheckpointConfig(Section):
     """How many of the newest checkpoints stay."""
     keep_every: PositiveInt | None = None
     """Checkpoints whose step is a multiple of this stay for good."""
+    background: bool = True
+    """Training waits only until the state is copied to memory (12 bytes per parameter, shared out among the ranks);
+    writing goes on beside it. False: training waits until the checkpoint is on the disk."""
+    dir: str | None = None
+    """Where checkpoints lie: a path, or a URL as s3://bucket/prefix (default: train/checkpoints in the run folder)."""

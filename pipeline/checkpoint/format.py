@@ -4,6 +4,7 @@
         master-00000.safetensors      fp32 weights, a tensor per parameter, in files of bounded size
         exp_avg-00000.safetensors     AdamW's first moments
         exp_avg_sq-00000.safetensors  AdamW's second moments
+        buffers-00000.safetensors     the objective's persistent buffers, where it has any, in their own dtypes
         rng-00000.json                generators of rank 0, ...
         state.json                    Record: step, position, config, fingerprints, ...
         manifest.json                 size and sha256 of every other file; written last
@@ -14,8 +15,7 @@ Which parameter lies in which file depends on names and shapes only, never on th
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +25,7 @@ from data_prep.errors import CorruptionError
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 RECORD = "state.json"
+BUFFERS = "buffers-00000.safetensors"
 Kind = Literal["master", "exp_avg", "exp_avg_sq"]
 KINDS: tuple[Kind, ...] = ("master", "exp_avg", "exp_avg_sq")
 FILE_BYTES = 256 << 20
@@ -54,6 +55,24 @@ class Manifest(_Stored):
     files: dict[str, FileEntry]
 
 
+class SkippedSamples(_Stored):
+    """Samples [start, stop) of the stream that the run left out, the step that would have read them, and why."""
+
+    start: _Natural
+    stop: _Natural
+    step: _Natural
+    reason: str
+
+
+class DataChange(_Stored):
+    """From the sample at `position` (after `step` updates) on, the run reads other data than before."""
+
+    step: _Natural
+    position: _Natural
+    changed: dict[str, tuple[Any, Any]]
+    """What was and what is, by name."""
+
+
 class Record(_Stored):
     """Where the run stands, and what it must be continued with."""
 
@@ -72,6 +91,14 @@ class Record(_Stored):
     """Held-out losses so far that the result names: before the first step, and the last."""
     environment: dict[str, Any]
     """World size, ZeRO stage, threads, CPU, versions: what bit-exactness depends on."""
+    buffers: dict[str, list[int]] = {}
+    """Shapes of the objective's persistent buffers."""
+    skipped: list[SkippedSamples] = []
+    data_changes: list[DataChange] = []
+    origin: str | None = None
+    """The checkpoint of another run that this one started from."""
+    saved_at: str | None = None
+    """When, in UTC (ISO 8601)."""
 
 
 class PlannedFile(NamedTuple):
@@ -82,17 +109,15 @@ class PlannedFile(NamedTuple):
     names: tuple[str, ...]
 
 
-def step_folder(root: Path, step: int) -> Path:
-    """The folder of the checkpoint after `step` updates."""
-    return root / f"step-{step:08d}"
+def folder_name(step: int) -> str:
+    """The name of the checkpoint after `step` updates."""
+    return f"step-{step:08d}"
 
 
-def saved_steps(root: Path) -> list[int]:
-    """Steps that have a checkpoint folder (valid or not), newest first."""
-    if not root.is_dir():
-        return []
-    found = (_STEP_FOLDER.fullmatch(path.name) for path in root.iterdir() if path.is_dir() and not path.is_symlink())
-    return sorted((int(match[1]) for match in found if match), reverse=True)
+def step_of(name: str) -> int | None:
+    """The step whose checkpoint has this folder name; None for any other name."""
+    match = _STEP_FOLDER.fullmatch(name)
+    return int(match[1]) if match and folder_name(int(match[1])) == name else None
 
 
 def plan_files(shapes: Mapping[str, tuple[int, ...]], file_bytes: int = FILE_BYTES) -> list[PlannedFile]:
@@ -115,6 +140,12 @@ def plan_files(shapes: Mapping[str, tuple[int, ...]], file_bytes: int = FILE_BYT
     ]
 
 
+def expected_files(record: Record) -> Sequence[str]:
+    """The files that a checkpoint with this record holds besides the generators and the record itself."""
+    shapes = {name: tuple(shape) for name, shape in record.parameters.items()}
+    return [planned.file_name for planned in plan_files(shapes)] + ([BUFFERS] if record.buffers else [])
+
+
 def rng_file(rank: int) -> str:
     """The file of the generators of `rank`."""
     return f"rng-{rank:05d}.json"
@@ -126,7 +157,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return _canonical({**content, "digest": hashlib.sha256(_canonical(content)).hexdigest()})
 
 
-def decode_manifest(data: bytes, path: Path) -> Manifest:
+def decode_manifest(data: bytes, path: str) -> Manifest:
     """The manifest in `data`; CorruptionError naming `path` unless it is one, unchanged, of this version."""
     try:
         content = json.loads(data)
@@ -146,7 +177,7 @@ def decode_manifest(data: bytes, path: Path) -> Manifest:
     return manifest
 
 
-def decode_record(data: bytes, path: Path) -> Record:
+def decode_record(data: bytes, path: str) -> Record:
     """The record in `data`; CorruptionError naming `path` when it is not one."""
     try:
         return Record.model_validate_json(data)

@@ -7,90 +7,100 @@
 """
 
 import json
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-import safetensors.torch
+from torch import Tensor
 
 from data_prep.errors import CorruptionError, InputError, SpanwrightError
-from pipeline.checkpoint.format import Record, plan_files, rng_file
+from pipeline.checkpoint.format import BUFFERS, Record, folder_name, plan_files, rng_file
 from pipeline.checkpoint.load import newest_valid
-from pipeline.checkpoint.retention import set_aside
 from pipeline.checkpoint.rng import restore_generators
 from pipeline.checkpoint.state import TrainingState
+from pipeline.checkpoint.store import Folder, Store
+from pipeline.checkpoint.tensors import read_tensors
 from pipeline.checkpoint.verify import manifest_digest, read_manifest, read_verified
 from pipeline.training.collective import raise_together, share_json
 from pipeline.training.rank import Rank
 
+Shapes = Mapping[str, tuple[int, ...]]
 
-def agree_on_checkpoint(root: Path, rank: Rank, report: Callable[[str], None]) -> tuple[Path, Record] | None:
-    """The newest valid checkpoint below `root`, the same on every rank; None when there is none. Collective.
+
+def agree_on_checkpoint(store: Store, rank: Rank, report: Callable[[str], None]) -> tuple[Folder, Record] | None:
+    """The newest valid checkpoint in `store`, the same on every rank; None when there is none. Collective.
 
     What does not verify is named through `report` (rank 0) and set aside as damaged-step-...
     """
     chosen: dict[str, str] | None = None
     error: Exception | None = None
     try:
-        chosen = _choose(root, report) if rank.is_first else None
+        chosen = _choose(store, report) if rank.is_first else None
     except (OSError, SpanwrightError) as caught:
         error = caught
     raise_together(error)
     shared = share_json(chosen)
     if shared is None:
         return None
-    folder = Path(shared["folder"])
+    record = Record.model_validate_json(shared["record"])
+    folder = Folder(store, folder_name(record.step))
     raise_together(_other_content(folder, shared["manifest"]))
-    return folder, Record.model_validate_json(shared["record"])
+    return folder, record
 
 
-def restore_state(folder: Path, record: Record, state: TrainingState) -> None:
-    """Put the checkpoint's masters and moments into `state`'s engine. Collective."""
-    saved = {name: tuple(shape) for name, shape in record.parameters.items()}
-    _same_parameters(saved, state.shapes, folder)
+def restore_state(folder: Folder, record: Record, state: TrainingState) -> None:
+    """Put the checkpoint's masters, moments and buffers into `state`'s engine. Collective."""
+    saved, buffers = (_shapes(given) for given in (record.parameters, record.buffers))
     error: Exception | None = None
+    kept: Mapping[str, Tensor] = {}
     try:
-        _write_all(folder, saved, state)
+        _same_shapes(saved, state.shapes, folder, "parameter")
+        _same_shapes(buffers, state.buffer_shapes, folder, "buffer")
+        kept = _write_all(folder, saved, buffers, state)
     except SpanwrightError as caught:
         error = caught
     raise_together(error)
+    state.write_buffers(kept)
     state.finish_write(record.step)
 
 
-def restore_rank_generators(folder: Path, rank: Rank) -> None:
+def restore_rank_generators(folder: Folder, rank: Rank) -> None:
     """Put this rank's generators back, where the checkpoint has them (a rank it was saved without keeps its own)."""
     name = rng_file(rank.index)
     entry = read_manifest(folder).files.get(name)
-    if entry is not None:
-        restore_generators(json.loads(read_verified(folder, name, entry)))
+    if entry is None:
+        return
+    data = read_verified(folder, name, entry)
+    try:
+        restore_generators(json.loads(data))
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RuntimeError, RecursionError):
+        raise CorruptionError(f"{folder.path(name)}: holds no generators' states") from None
 
 
-def _choose(root: Path, report: Callable[[str], None]) -> dict[str, str] | None:
-    found = newest_valid(root)
+def _choose(store: Store, report: Callable[[str], None]) -> dict[str, str] | None:
+    found = newest_valid(store)
     if found.folder is None and found.problems:
         raise CorruptionError(
-            f"{root}: none of its {len(found.problems)} checkpoints is valid: {found.problems[0][1]}. "
+            f"{store.place}: none of its {len(found.problems)} checkpoints is valid: {found.problems[0][1]}. "
             "Train from the start with --fresh, or in another folder with run.dir=..."
         )
     for folder, problem in found.problems:
-        report(f"checkpoint skipped: {problem} (kept as {set_aside(folder).name})")
+        report(f"checkpoint skipped: {problem} (kept as {store.set_aside(folder.name)})")
     if found.folder is None or found.record is None:
         return None
-    return {
-        "folder": str(found.folder),
-        "manifest": manifest_digest(found.folder),
-        "record": found.record.model_dump_json(),
-    }
+    return {"manifest": manifest_digest(found.folder), "record": found.record.model_dump_json()}
 
 
-def _write_all(folder: Path, shapes: dict[str, tuple[int, ...]], state: TrainingState) -> None:
+def _write_all(folder: Folder, shapes: Shapes, buffers: Shapes, state: TrainingState) -> Mapping[str, Tensor]:
+    """Set this rank's part of all parameters' state; returns the buffers, which are set together."""
     files = read_manifest(folder).files
     for planned in plan_files(shapes):
-        tensors = safetensors.torch.load(read_verified(folder, planned.file_name, files[planned.file_name]))
+        wanted = {name: shapes[name] for name in planned.names}
+        tensors = read_tensors(folder, planned.file_name, files[planned.file_name], wanted)
         for name in planned.names:
             state.write(name, planned.kind, tensors[name])
+    return read_tensors(folder, BUFFERS, files[BUFFERS], buffers, dtype=None) if buffers else {}
 
 
-def _other_content(folder: Path, digest: str) -> Exception | None:
+def _other_content(folder: Folder, digest: str) -> Exception | None:
     try:
         if manifest_digest(folder) == digest:
             return None
@@ -99,10 +109,14 @@ def _other_content(folder: Path, digest: str) -> Exception | None:
         return error
 
 
-def _same_parameters(saved: dict[str, tuple[int, ...]], current: dict[str, tuple[int, ...]], folder: Path) -> None:
+def _shapes(given: Mapping[str, list[int]]) -> Shapes:
+    return {name: tuple(shape) for name, shape in given.items()}
+
+
+def _same_shapes(saved: Shapes, current: Shapes, folder: Folder, what: str) -> None:
     for name in sorted({*saved, *current}):
         if saved.get(name) != current.get(name):
             raise InputError(
-                f"{folder}: the parameter {name} has shape {saved.get(name)} in the checkpoint and {current.get(name)} "
+                f"{folder}: the {what} {name} has shape {saved.get(name)} in the checkpoint and {current.get(name)} "
                 "in the model; train this model in another run folder"
             )

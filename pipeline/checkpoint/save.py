@@ -1,97 +1,50 @@
 """Save the training state: all of it or nothing.
 
-Invariant: a folder under its final name holds a whole checkpoint. A save that fails on any rank fails on every rank
-with one message and leaves the earlier checkpoints as they were.
+Invariant: a save that fails on any rank fails on every rank with one message and leaves the earlier checkpoints as they
+were. Which rank writes a file does not show in it.
 
-1. rank 0 makes a temporary folder
-2. every parameter is gathered; each file's owner (file number modulo ranks) writes it, flushed to the disk
-3. every rank writes its generators
-4. rank 0 writes the record, then the manifest, flushes the folder, renames it, flushes its parent
-5. rank 0 removes old checkpoints
+1. `owned_files`: every parameter is gathered; each file has one owner (file number modulo ranks), rank 0 the buffers
+2. `write_checkpoint`: rank 0 begins; owners write their files, every rank its generators; rank 0 writes the record and
+   publishes with the manifest of all files; then rank 0 removes old checkpoints
+
+All is collective over one process group; see pipeline.checkpoint.saver for who calls it when.
 """
 
-import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import safetensors.torch
+from torch import Tensor
 
 from data_prep.errors import SpanwrightError
-from data_prep.shards.files import named_errors, sync_folder
 from pipeline.checkpoint.config import CheckpointConfig
 from pipeline.checkpoint.format import (
+    BUFFERS,
     FORMAT_VERSION,
-    MANIFEST,
     RECORD,
     FileEntry,
     Manifest,
     Record,
     encode_manifest,
+    folder_name,
     plan_files,
     rng_file,
-    step_folder,
 )
-from pipeline.checkpoint.retention import remove_leftovers, remove_old, set_aside
-from pipeline.checkpoint.rng import capture_generators
+from pipeline.checkpoint.retention import remove_old
 from pipeline.checkpoint.state import TrainingState
-from pipeline.training.collective import gather_json, raise_together
+from pipeline.checkpoint.store import Folder, Store
+from pipeline.checkpoint.tensors import file_parts
+from pipeline.training.collective import Group, gather_json, raise_together
 from pipeline.training.rank import Rank
 
-_SAVING = ".saving-"
+_NOT_REMOVED = "is saved, but an older one could not be removed"
 
 Files = dict[str, FileEntry]
+OwnedFile = tuple[str, Mapping[str, Tensor]]
 
 
-def save_checkpoint(root: Path, record: Record, state: TrainingState, rank: Rank, keep: CheckpointConfig) -> Path:
-    """Save the state after `record.step` updates below `root`; returns the checkpoint's folder. Collective.
-
-    Raises SpanwrightError on every rank when any rank cannot write.
-    """
-    target = step_folder(root, record.step)
-    temporary = target.with_name(f"{_SAVING}{target.name}")
-    _together(lambda: _make_folder(root, temporary) if rank.is_first else None, target)
-    try:
-        files = _write_parameters(temporary, target, state, rank)
-        _together(lambda: files.update(_write_generators(temporary, rank)), target)
-        everything = {name: FileEntry(**entry) for part in _gathered(files) for name, entry in part.items()}
-        _together(lambda: _publish(temporary, target, record, everything) if rank.is_first else None, target)
-    except SpanwrightError:
-        if rank.is_first:
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _together(lambda: remove_old(root, keep, record.step) if rank.is_first else None, target)
-    return target
-
-
-def _together(action: Callable[[], object], target: Path) -> None:
-    """Do this rank's part; when any rank fails, all raise."""
-    error: Exception | None = None
-    try:
-        action()
-    except (OSError, SpanwrightError) as caught:
-        error = SpanwrightError(f"the checkpoint {target.name} could not be saved: {caught}")
-    raise_together(error)
-
-
-def _gathered(files: Files) -> list[dict[str, dict[str, Any]]]:
-    return gather_json({name: entry.model_dump() for name, entry in files.items()})
-
-
-def _make_folder(root: Path, temporary: Path) -> None:
-    with named_errors(root, "write"):
-        root.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(root, (_SAVING, ".removing-"))
-        temporary.mkdir()
-
-
-def _write_parameters(temporary: Path, target: Path, state: TrainingState, rank: Rank) -> Files:
-    """Write the files this rank owns. Every rank helps to gather all of them, even after its own write failed."""
-    files: Files = {}
-    error: Exception | None = None
+def owned_files(state: TrainingState, rank: Rank) -> Iterator[OwnedFile]:
+    """The tensor files that this rank writes, one at a time. Every rank helps to gather all of them: collective."""
     for number, planned in enumerate(plan_files(state.shapes)):
         mine = number % rank.world_size == rank.index
         tensors = {}
@@ -99,35 +52,82 @@ def _write_parameters(temporary: Path, target: Path, state: TrainingState, rank:
             value = state.read(name, planned.kind)
             if mine:
                 tensors[name] = value
-        if mine and error is None:
+        if mine:
+            yield planned.file_name, tensors
+    buffers = state.read_buffers()
+    if rank.is_first and buffers:
+        yield BUFFERS, buffers
+
+
+def write_checkpoint(
+    store: Store,
+    record: Record,
+    owned: Iterable[OwnedFile],
+    generators: Mapping[str, Any],
+    rank: Rank,
+    keep: CheckpointConfig,
+    group: Group = None,
+) -> Folder:
+    """Write and publish the checkpoint of `record`; returns it. Collective over `group`.
+
+    Raises SpanwrightError on every rank when any rank cannot write. `owned` is read to its end in any case.
+    """
+    save = _Save(store, record, rank, group)
+    save.together(lambda: store.begin(save.name) if rank.is_first else None)
+    try:
+        files: Files = {}
+        save.together(lambda: files.update(save.write_owned(owned)))
+        save.together(lambda: files.update(save.write_generators(generators)))
+        everything = save.gathered(files)
+        save.together(lambda: save.publish(everything) if rank.is_first else None)
+    except SpanwrightError:
+        if rank.is_first:
+            store.abandon(save.name)
+        raise
+    save.together(lambda: remove_old(store, keep, record.step) if rank.is_first else None, _NOT_REMOVED)
+    return Folder(store, save.name)
+
+
+class _Save:
+    """What the steps of one save share."""
+
+    def __init__(self, store: Store, record: Record, rank: Rank, group: Group) -> None:
+        self._store, self._record, self._rank, self._group = store, record, rank, group
+        self.name = folder_name(record.step)
+
+    def together(self, action: Callable[[], object], failure: str = "could not be saved") -> None:
+        """Do this rank's part; when any rank fails, in whatever way, all raise."""
+        error: BaseException | None = None
+        try:
+            action()
+        except BaseException as caught:  # also a writer thread's own end: nobody may wait for it for ever
+            what = str(caught) or type(caught).__name__
+            error = SpanwrightError(f"the checkpoint {self.name} {failure}: {what}")
+        raise_together(error, self._group)
+
+    def write_owned(self, owned: Iterable[OwnedFile]) -> Files:
+        files: Files = {}
+        error: BaseException | None = None
+        for file_name, tensors in owned:
             try:
-                files |= _write(temporary, planned.file_name, safetensors.torch.save(tensors))
-            except (OSError, SpanwrightError) as caught:
-                error = SpanwrightError(f"the checkpoint {target.name} could not be saved: {caught}")
-    raise_together(error)
-    return files
+                if error is None:
+                    files[file_name] = self._store.write(self.name, file_name, file_parts(tensors))
+            except BaseException as caught:
+                error = caught  # go on gathering: the other ranks count on it
+        if error is not None:
+            raise error
+        return files
 
+    def write_generators(self, generators: Mapping[str, Any]) -> Files:
+        name = rng_file(self._rank.index)
+        return {name: self._store.write(self.name, name, [json.dumps(generators).encode()])}
 
-def _write_generators(temporary: Path, rank: Rank) -> Files:
-    return _write(temporary, rng_file(rank.index), json.dumps(capture_generators()).encode())
+    def gathered(self, files: Files) -> Files:
+        parts = gather_json({name: entry.model_dump() for name, entry in files.items()}, self._group)
+        return {name: FileEntry(**entry) for part in parts for name, entry in part.items()}
 
-
-def _publish(temporary: Path, target: Path, record: Record, files: Files) -> None:
-    files |= _write(temporary, RECORD, record.model_dump_json(indent=1).encode())
-    manifest = Manifest(format_version=FORMAT_VERSION, step=record.step, files=dict(sorted(files.items())))
-    _write(temporary, MANIFEST, encode_manifest(manifest))
-    sync_folder(temporary)
-    with named_errors(target, "write"):
-        if target.exists():  # left by a run that went on from an older checkpoint
-            set_aside(target)
-        os.replace(temporary, target)
-    sync_folder(target.parent)
-
-
-def _write(folder: Path, name: str, data: bytes) -> Files:
-    path = folder / name
-    with named_errors(path, "write"), open(path, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return {name: FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())}
+    def publish(self, files: Files) -> None:
+        record = self._record.model_dump_json(indent=1).encode()
+        files = files | {RECORD: self._store.write(self.name, RECORD, [record])}
+        manifest = Manifest(format_version=FORMAT_VERSION, step=self._record.step, files=dict(sorted(files.items())))
+        self._store.publish(self.name, encode_manifest(manifest))

@@ -1,4 +1,5 @@
-"""The state of training per parameter, free of world size and ZeRO stage: fp32 master, exp_avg, exp_avg_sq.
+"""The state of training, free of world size and ZeRO stage: fp32 master, exp_avg and exp_avg_sq per trained parameter,
+and what the objective keeps besides (persistent buffers, parameters that are not trained), in its own dtypes.
 
 Invariant: `read` after `write` gives the same bits, whatever number of ranks and ZeRO stage wrote and reads. All calls
 are collective: every rank makes them in the same order.
@@ -12,7 +13,8 @@ DeepSpeed keeps the state in four ways; each is one small class here:
 Setting masters leaves the 16-bit copies of ZeRO untouched: `refresh` copies them.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -59,11 +61,45 @@ class TrainingState:
         """The fp32 masters sorted by name. Collective."""
         return ((name, self.read(name, "master")) for name in sorted(self._parameters))
 
+    @property
+    def buffer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The full shape of every persistent buffer and every parameter that is not trained, by name."""
+        return {name: tuple(getattr(b, "ds_shape", b.shape)) for name, b in self._buffers().items()}
+
+    def read_buffers(self) -> dict[str, Tensor]:
+        """Their values on CPU, owned by the caller; on ranks other than the first too. Collective."""
+        values = {}
+        for name, buffer in self._buffers().items():
+            with _whole(buffer):
+                values[name] = buffer.detach().to("cpu", copy=True).contiguous()
+        return values
+
+    def write_buffers(self, values: Mapping[str, Tensor]) -> None:
+        """Set them all. Collective."""
+        for name, buffer in self._buffers().items():
+            with _whole(buffer, modified=True), torch.no_grad():
+                buffer.copy_(values[name])
+
+    def _buffers(self) -> dict[str, Tensor]:
+        module = self._engine.module
+        kept = {*module.state_dict(keep_vars=True)}
+        frozen = {name: parameter for name, parameter in module.named_parameters() if name not in self._parameters}
+        return {name: buffer for name, buffer in module.named_buffers() if name in kept} | frozen
+
     def finish_write(self, num_updates: int) -> None:
         """After the last `write`: set AdamW's count of updates, refresh the weights forward reads. Collective."""
         for state in self._engine.optimizer.state.values():
             state["step"].fill_(float(num_updates))
         self._access.refresh()
+
+
+def _whole(value: Tensor, modified: bool = False) -> contextlib.AbstractContextManager[Any]:
+    """`value` in full while the context lasts: ZeRO 3 partitions parameters that are not trained, too."""
+    if not hasattr(value, "ds_id"):
+        return contextlib.nullcontext()
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters([value], modifier_rank=0 if modified else None)
 
 
 def _access(engine: Engine, parameters: list[nn.Parameter]) -> _Access:

@@ -26,7 +26,7 @@ def export_run(config: RunConfig) -> dict[str, Any]:
     """
     if "hf" not in config.export.to:
         return {}
-    checkpoint = newest_checkpoint(config.train_dir / "checkpoints")
+    checkpoint = newest_checkpoint(config.checkpoints)
     data = open_data(config)
     weights = load_weights(checkpoint)
     final = config.export_dir / "hf"

@@ -1,6 +1,7 @@
 """What ranks tell each other besides tensors: numbers to add up, small JSON values, and whether all is well.
 
-Invariant: every rank makes the same calls in the same order. Values travel as JSON bytes; nothing is pickled.
+Invariant: every rank makes the same calls in the same order. Values travel as JSON bytes; nothing is pickled. A thread
+beside training uses a process group of its own (`group`), whose calls have an order of their own.
 """
 
 import json
@@ -27,15 +28,18 @@ def sum_floats(values: Sequence[float]) -> list[float]:
     return total.tolist()
 
 
-def gather_json(value: Any) -> list[Any]:
+Group = dist.ProcessGroup | None
+
+
+def gather_json(value: Any, group: Group = None) -> list[Any]:
     """The JSON values of all ranks, in rank order."""
     data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
     sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
-    dist.all_gather(sizes, torch.tensor([len(data)]))
+    dist.all_gather(sizes, torch.tensor([len(data)]), group)
     longest = max(int(size) for size in sizes)
     padded = torch.nn.functional.pad(data, (0, longest - len(data)))
     parts = [torch.zeros(longest, dtype=torch.uint8) for _ in sizes]
-    dist.all_gather(parts, padded)
+    dist.all_gather(parts, padded, group)
     return [json.loads(bytes(part[: int(size)].tolist())) for part, size in zip(parts, sizes, strict=True)]
 
 
@@ -44,10 +48,10 @@ def share_json(value: Any) -> Any:
     return gather_json(value if dist.get_rank() == 0 else None)[0]
 
 
-def raise_together(error: Exception | None) -> None:
+def raise_together(error: BaseException | None, group: Group = None) -> None:
     """Raise on every rank when one has an error, so that none waits for the others."""
     mine = None if error is None else [getattr(error, "exit_code", 1), str(error) or type(error).__name__]
-    found = next((theirs for theirs in gather_json(mine) if theirs is not None), None)
+    found = next((theirs for theirs in gather_json(mine, group) if theirs is not None), None)
     if isinstance(error, SpanwrightError):
         raise error
     if found is not None:

@@ -1,25 +1,18 @@
-"""What hangs on the loop: refusing a broken loss, reporting, held-out evaluation, saving. In this order, after a step.
-
-Invariant: a checkpoint of step s is written after everything else of step s, so that a resumed run repeats none of it.
-"""
+"""What hangs on the loop after a step: refusing a broken loss, reporting, held-out evaluation. Saving comes last."""
 
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from data_prep.errors import SpanwrightError
-from pipeline.checkpoint.format import Record, saved_steps
-from pipeline.checkpoint.save import save_checkpoint
-from pipeline.checkpoint.state import TrainingState
+from pipeline.checkpoint.load import Place, saved_steps
+from pipeline.checkpoint.saver import Saved
 from pipeline.config import RunConfig
 from pipeline.training.assembly import Data
 from pipeline.training.engine import Engine
 from pipeline.training.heldout import HeldOut, evaluate
-from pipeline.training.loop import Progress, StepReport
+from pipeline.training.loop import StepReport
 from pipeline.training.metrics import MetricsLog
 from pipeline.training.progress import ProgressLine
-from pipeline.training.rank import Rank
 from pipeline.training.tensorboard import TensorBoard
 
 
@@ -42,6 +35,13 @@ class Reports:
         self.board.write_heldout(step, terms)
         self.line.say(f"step {step}: held-out loss {math.fsum(terms.values()):.4f}")
 
+    def saved(self, saved: Saved) -> None:
+        """A checkpoint that is on the disk now."""
+        self.board.write_save(saved)
+        self.line.say(
+            f"step {saved.step}: saved in {saved.seconds:.1f} s, of which training waited {saved.stall_seconds:.2f} s"
+        )
+
     def flush(self) -> None:
         """Let nothing of the steps so far be lost with this process: a checkpoint relies on it."""
         self.metrics.flush()
@@ -54,13 +54,13 @@ class Reports:
         self.metrics.close()
 
 
-def refuse_non_finite(root: Path) -> Callable[[StepReport], None]:
+def refuse_non_finite(place: Place) -> Callable[[StepReport], None]:
     """A hook that stops the run when the loss or the gradient is not finite."""
 
     def check(report: StepReport) -> None:
         if math.isfinite(report.loss) and math.isfinite(report.grad_norm):
             return
-        newest = max(saved_steps(root), default=None)
+        newest = max(saved_steps(place), default=None)
         kept = "no checkpoint was saved yet" if newest is None else f"the checkpoint of step {newest} is kept"
         raise SpanwrightError(
             f"step {report.progress.step}: the loss is {report.loss} and the gradient norm {report.grad_norm} (samples "
@@ -108,55 +108,3 @@ class Evaluation:
         self._engine.module.train()
         if self._reports is not None:
             self._reports.board.write_samples(step, micro_batch, predictions.cpu().numpy())
-
-
-class Saving:
-    """A checkpoint every `save_every` steps, after the last, and when asked to stop."""
-
-    def __init__(
-        self,
-        root: Path,
-        config: RunConfig,
-        data: Data,
-        rank: Rank,
-        state: TrainingState,
-        environment: dict[str, Any],
-        evaluation: Evaluation,
-        reports: Reports | None,
-        saved_step: int,
-    ) -> None:
-        self._root, self._config, self._data, self._rank, self._state = root, config, data, rank, state
-        self._environment, self._evaluation, self._reports = environment, evaluation, reports
-        self._saved_step = saved_step
-        self.last_loss: str | None = None
-
-    def __call__(self, report: StepReport) -> None:
-        """After a training step."""
-        self.last_loss = report.loss.hex()
-        step = report.progress.step
-        if step % self._config.checkpoint.save_every == 0 or step == self._config.training.steps:
-            self.save(report.progress)
-
-    def save(self, progress: Progress) -> None:
-        """Save now, unless this very state is saved. Collective."""
-        if progress.step == self._saved_step:
-            return
-        if self._reports is not None:
-            self._reports.flush()
-        save_checkpoint(self._root, self._record(progress), self._state, self._rank, self._config.checkpoint)
-        self._saved_step = progress.step
-
-    def _record(self, progress: Progress) -> Record:
-        return Record(
-            step=progress.step,
-            position=progress.position,
-            tokens=progress.tokens,
-            config=self._config.model_dump(mode="json"),
-            dataset_fingerprint=self._data.dataset.fingerprint,
-            stream_fingerprint=self._data.stream.fingerprint,
-            tokenizer_digest=self._data.tokenizer.digest,
-            parameters={name: list(shape) for name, shape in self._state.shapes.items()},
-            last_loss=self.last_loss,
-            heldout=self._evaluation.losses,
-            environment=self._environment,
-        )

@@ -25,17 +25,19 @@ from pipeline.checkpoint.format import Record
 from pipeline.checkpoint.resume import agree_on_checkpoint, restore_rank_generators, restore_state
 from pipeline.checkpoint.rng import seed_generators
 from pipeline.checkpoint.state import TrainingState
+from pipeline.checkpoint.store import open_store
 from pipeline.config import RunConfig, load_run
 from pipeline.training.assembly import Data, build_engine, open_data
 from pipeline.training.config import accumulation_steps
 from pipeline.training.engine import Engine
 from pipeline.training.environment import describe_environment, environment_changes
-from pipeline.training.hooks import Evaluation, Reports, Saving, refuse_non_finite
+from pipeline.training.hooks import Evaluation, Reports, refuse_non_finite
 from pipeline.training.loader import RankPositions, load_steps
 from pipeline.training.loop import Hook, Progress, train_steps
 from pipeline.training.metrics import MetricsLog
 from pipeline.training.progress import ProgressLine, indented
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
+from pipeline.training.saving import Saving
 from pipeline.training.schedule import learning_rate
 from pipeline.training.stopping import StopRequest
 from pipeline.training.tensorboard import TensorBoard
@@ -70,12 +72,12 @@ class _Session:
     ) -> None:
         self.config, self.data, self.rank, self.stop, self.output = config, data, rank, stop, output
         self.environment = describe_environment(config.training, rank, threads)
-        self.checkpoints = config.train_dir / "checkpoints"
+        self.store = open_store(config.checkpoints)
 
     def run(self) -> None:
         """Resume or start, train, and write the result."""
         seed_generators(self.config.run.seed, self.rank.index)
-        found = agree_on_checkpoint(self.checkpoints, self.rank, self._say)
+        found = agree_on_checkpoint(self.store, self.rank, self._say)
         record = found[1] if found else None
         if record is not None:
             self._check_continues(record)
@@ -100,7 +102,7 @@ class _Session:
         config = self.config
         evaluation = Evaluation(engine, config, self.data, reports)
         saving = Saving(
-            self.checkpoints, config, self.data, self.rank, state, self.environment, evaluation, reports,
+            self.store, config, self.data, self.rank, state, self.environment, evaluation, reports,
             saved_step=progress.step,
         )  # fmt: skip
         if record is not None:
@@ -108,17 +110,19 @@ class _Session:
         else:
             evaluation.run(step=0)
         hooks: list[Hook] = [
-            refuse_non_finite(self.checkpoints),
+            refuse_non_finite(self.store),
             *([reports.step] if reports else []),
             evaluation,
             saving,
         ]
         progress = train_steps(
             engine, steps, progress, lambda step: learning_rate(config.training, step), hooks,
-            asked_to_stop=lambda: self.stop.reason is not None,
+            asked_to_stop=lambda: self.stop.reason is not None or saving.failed,
         )  # fmt: skip
         if progress.step < config.training.steps:
             saving.save(progress)
+        saving.finish()
+        if progress.step < config.training.steps:
             asked_by = self.stop.reason or "another rank"
             raise StoppedEarlyError(
                 f"stopped after step {progress.step} of {config.training.steps} (asked by {asked_by}); the state is "

@@ -9,6 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 from data_prep.tokenizer.special import SpecialTokens
 from data_prep.tokenizer.tokenizer import Tokenizer
 from pipeline.batch import IGNORED_LABEL, Batch, MicroBatch
+from pipeline.checkpoint.saver import Saved
 from pipeline.training.loop import StepReport
 
 
@@ -39,6 +40,11 @@ class TensorBoard:
         """The held-out losses."""
         for term, value in terms.items():
             self._writer.add_scalar(f"heldout/{term}", value, step)
+
+    def write_save(self, saved: Saved) -> None:
+        """How long training waited for a checkpoint, and how long it took."""
+        self._writer.add_scalar("checkpoint/stall_seconds", saved.stall_seconds, saved.step)
+        self._writer.add_scalar("checkpoint/seconds", saved.seconds, saved.step)
 
     def write_samples(self, step: int, micro_batch: MicroBatch, predictions: np.ndarray) -> None:
         """What the first sequence's encoder reads, what the decoder should write, and what the model would write."""

@@ -11,18 +11,21 @@ import torch.distributed as dist
 
 from pipeline.checkpoint.config import CheckpointConfig
 from pipeline.checkpoint.format import Kind, Manifest, Record, encode_manifest
-from pipeline.checkpoint.rng import seed_generators
-from pipeline.checkpoint.save import save_checkpoint
+from pipeline.checkpoint.rng import capture_generators, seed_generators
+from pipeline.checkpoint.save import owned_files, write_checkpoint
+from pipeline.checkpoint.store import Store, open_store
 from pipeline.training.rank import Rank
 
 RANK = Rank(0, 1, 0, 1, torch.device("cpu"))
-SHAPES = {"model.embedding.weight": (64, 8), "model.norm.weight": (8,), "model.up.weight": (3, 8)}
+SHAPES = {"model.embedding.weight": (64, 48), "model.norm.weight": (48,), "model.up.weight": (3, 8)}
+BUFFERS = {"model.queue": (16, 8), "model.steps": ()}
 
 
 class KeptState:
-    """Parameters and moments of a model of three parameters."""
+    """Parameters, moments and buffers of a model of three parameters."""
 
     shapes = SHAPES
+    buffer_shapes = BUFFERS
 
     def __init__(self, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -31,8 +34,30 @@ class KeptState:
             (name, kind): torch.randn(shape, generator=generator) for name, shape in SHAPES.items() for kind in kinds
         }
 
+        self.buffers = {
+            "model.queue": torch.randn((16, 8), generator=generator).bfloat16(),
+            "model.steps": torch.tensor(seed),
+        }
+        self.updates: int | None = None
+
     def read(self, name: str, kind: Kind) -> torch.Tensor:
-        return self.tensors[name, kind]
+        return self.tensors[name, kind].clone()
+
+    def write(self, name: str, kind: Kind, value: torch.Tensor) -> None:
+        self.tensors[name, kind] = value
+
+    def read_buffers(self) -> dict[str, torch.Tensor]:
+        return {name: value.clone() for name, value in self.buffers.items()}
+
+    def write_buffers(self, values: dict[str, torch.Tensor]) -> None:
+        self.buffers = dict(values)
+
+    def finish_write(self, num_updates: int) -> None:
+        self.updates = num_updates
+
+    def same_as(self, other: "KeptState") -> bool:
+        mine, theirs = self.tensors | self.buffers, other.tensors | other.buffers  # type: ignore[operator]
+        return all(mine[key].dtype == theirs[key].dtype and torch.equal(mine[key], theirs[key]) for key in mine)
 
 
 def record(step: int) -> Record:
@@ -48,7 +73,18 @@ def record(step: int) -> Record:
         last_loss=(1.25).hex(),
         heldout={"before": 7.0},
         environment={"world_size": 1},
+        buffers={name: list(shape) for name, shape in BUFFERS.items()},
     )
+
+
+def write(store: Store, step: int, **keep: Any) -> Path:
+    """The checkpoint of a state that is a function of `step`."""
+    seed_generators(step, RANK.index)
+    state: Any = KeptState(seed=step)
+    written = write_checkpoint(
+        store, record(step), owned_files(state, RANK), capture_generators(), RANK, CheckpointConfig(**keep)
+    )
+    return Path(str(written))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,9 +99,7 @@ def save(tmp_path: Path) -> Callable[..., Path]:
     """`save(step, keep_last=2)`: a checkpoint below tmp_path / "checkpoints"."""
 
     def save_step(step: int, **keep: Any) -> Path:
-        seed_generators(step, RANK.index)
-        state: Any = KeptState(seed=step)
-        return save_checkpoint(tmp_path / "checkpoints", record(step), state, RANK, CheckpointConfig(**keep))
+        return write(open_store(tmp_path / "checkpoints"), step, **keep)
 
     return save_step
 
