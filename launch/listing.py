@@ -27,7 +27,8 @@ def recipe_facts() -> list[dict[str, Any]]:
     for path in sorted((builtin_configs() / "recipes").glob("*.yaml")):
         config = load_config(str(path), ("data.paths=[corpus]",))
         parameters = count_parameters(config.model, STATED_VOCAB_SIZE)
-        facts.append({**config.recipe.model_dump(mode="json"), "parameters": parameters, "needs": []})
+        needs = [f"data.columns.{column.name}" for column in config.corruption.columns]
+        facts.append({**config.recipe.model_dump(mode="json"), "parameters": parameters, "needs": needs})
     return facts
 
 

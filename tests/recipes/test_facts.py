@@ -1,0 +1,29 @@
+"""What a recipe says of itself is true of it."""
+
+import re
+
+import pytest
+
+from launch.listing import recipe_facts
+from pipeline.config import load_config
+from pipeline.config_files import builtin_configs
+from pipeline.export.layouts import layout_of
+from tests.recipes.small import RECIPES
+
+FACTS = {fact["name"]: fact for fact in recipe_facts()}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_yaml_names_its_paper_and_section(recipe: str) -> None:
+    text = (builtin_configs() / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}", text)
+    assert "section" in FACTS[recipe]["source"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_facts_are_complete_and_the_export_is_the_models_own_class(recipe: str) -> None:
+    fact = FACTS[recipe]
+    assert fact.keys() == {"name", "family", "needs", "parameters", "export", "source", "summary", "variants"}
+    assert fact["parameters"] > 1_000_000
+    assert fact["export"] == layout_of(load_config(recipe, ["data.paths=[corpus]"]).model).HEAD_CLASS
+    assert all(variant in FACTS for variant in fact["variants"])

@@ -1,0 +1,36 @@
+"""Each recipe's own held-out loss falls on a real corpus, in a small budget, and what was trained exports."""
+
+from pathlib import Path
+
+import pytest
+
+from data_prep.tokenizer import Tokenizer
+from pipeline.export.huggingface import export_hf
+from pipeline.export.verify import verify_export
+from pipeline.training.assembly import open_data
+from tests.recipes.small import RECIPES, small, train
+
+# Updates of 16 windows of 64 tokens, and by which share the held-out loss is lower after them.
+BUDGET = 40
+FALLS: dict[str, float] = {"t5_span": 0.10, "bert": 0.10}
+
+
+def test_every_recipe_states_how_much_it_learns() -> None:
+    assert FALLS.keys() == set(RECIPES)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_it_learns_and_exports(recipe: str, dataset: Path, tmp_path: Path) -> None:
+    config = small(recipe, dataset)
+    objective, _, before, after = train(config, BUDGET)
+    assert after < before * (1 - FALLS[recipe]), (before, after)
+
+    weights = {name: parameter.detach() for name, parameter in objective.named_parameters()}
+    data = open_data(config)
+    tokenizer = data.dataset.tokenizer_folder
+    out = export_hf(weights, config.model, tokenizer, tmp_path / "hf")
+    assert data.heldout is not None
+    views = [data.heldout.micro_batch_at(0).to("cpu").views]
+    text = Tokenizer.load(tokenizer).decode(next(data.heldout_documents())[1][:200])
+    figures = verify_export(out, weights, config.model, tokenizer, views, [text], max_sequences=4)
+    assert figures["logits"]["sequences"] > 0
