@@ -1,17 +1,43 @@
-// The keep test of RetroMAE's enhanced decoding: for each pair of rows of a sequence, 32 bits against a threshold.
+// The keep test of RetroMAE's enhanced decoding as our attention makes it (cpu_pattern.h), for all pairs of rows of one
+// sequence: 64 queries and a block of keys at a time. The length is a multiple of 64.
 
-#include "../pipeline/kernels/masking/philox.h"
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
 
-extern "C" int64_t keep_test(int64_t length, uint64_t position, uint32_t key_low, uint32_t key_high, uint32_t threshold) {
-  uint32_t bits[4 * kLanes];
-  int64_t kept = 0;
-  for (int64_t row = 0; row < length; ++row) {
-    for (int64_t block = 0; block < (length + 3) / 4; block += kLanes) {
-      philox_lanes(static_cast<uint32_t>(block), static_cast<uint32_t>(row), position, key_low, key_high, bits);
-      int32_t count = 0;
-      for (int i = 0; i < 4 * kLanes; ++i) count += bits[i] < threshold;
-      kept += count;
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define INLINE inline __attribute__((always_inline))
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define SPANWRIGHT_AVX512
+#elif defined(__AVX2__) && defined(__FMA__)
+#define SPANWRIGHT_AVX2
+#endif
+
+#include "../pipeline/kernels/attention/cpu_call.h"
+#include "../pipeline/kernels/attention/cpu_simd.h"
+#include "../pipeline/kernels/attention/cpu_pattern.h"
+
+constexpr int64_t KEYS = 256;  // of a block, as in attention's forward pass
+
+// How many pairs pass; `threshold` is of 16 bits.
+extern "C" int64_t keep_test(int64_t length, int64_t position, uint32_t key_low, uint32_t key_high, uint32_t threshold) {
+  std::vector<int64_t> rows(length), positions(length, position);
+  for (int64_t i = 0; i < length; ++i) rows[i] = i;
+  const RandomStream stream{rows.data(), positions.data(), key_low, key_high, threshold};
+  std::vector<int32_t> kept((KEYS + 8) * QUERIES);
+  int64_t passed = 0;
+  for (int64_t first = 0; first < length; first += QUERIES) {
+    for (int64_t start = 0; start < length; start += KEYS) {
+      const int64_t keys = std::min(KEYS, length - start);
+      draw_below<16>(stream, first, QUERIES, static_cast<uint32_t>(start), keys, kept.data());
+      int32_t below = 0;
+      for (int64_t j = 0; j < keys * QUERIES; ++j) below -= kept[j];
+      passed += below;
     }
   }
-  return kept;
+  return passed;
 }

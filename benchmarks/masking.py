@@ -23,7 +23,7 @@ from data_prep.tokenizer.special import SpecialTokens
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.corruption import Corruption
 from pipeline.corruption.pieces import GivenSample
-from pipeline.corruption.sampling import threshold
+from pipeline.kernels.philox import probability_threshold
 
 GOALS = {"t5_mtok_per_s_core": 100.0, "t5_vs_hf_collator": 40.0, "dupmae_vs_retromae_collator": 1000.0}
 SPECIAL, VOCAB_SIZE = SpecialTokens(), 32128
@@ -121,8 +121,8 @@ def _dupmae(samples: list[GivenSample]) -> Callable[[], None]:
     library = native.load(Path(__file__).with_suffix(".cpp"))
     if library is None:
         raise InputError("benchmarks.masking needs a C++ compiler. Install g++, or set CXX.")
-    keep, limit = library.keep_test, threshold(1.0 - DECODER_RATE)
-    keep.argtypes = [ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32]
+    keep, limit = library.keep_test, probability_threshold(1.0 - DECODER_RATE, bits=16)
+    keep.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32]
     keep.restype = ctypes.c_int64
 
     def run() -> None:

@@ -15,11 +15,14 @@ _LOW_32 = 0xFFFFFFFF
 DRAWS_PER_BLOCK = 4
 
 
-def probability_threshold(probability: float) -> int:
-    """The 32-bit threshold t with P(bits < t) = probability, rounded to 2**-32. ValueError outside [0, 1]."""
+def probability_threshold(probability: float, bits: int = 32) -> int:
+    """The threshold t with P(draw < t) = probability for draws of so many bits. ValueError outside [0, 1].
+
+    The probability is rounded to a multiple of 2**-bits.
+    """
     if not 0.0 <= probability <= 1.0:
         raise ValueError(f"a probability lies between 0 and 1, not {probability}")
-    return round(probability * 2**32)
+    return round(probability * 2**bits)
 
 
 def random_bits(
@@ -38,6 +41,15 @@ def random_bits(
     words = _philox4x32(counter, key)
     bits = torch.stack(torch.broadcast_tensors(*words), dim=-1)
     return bits.flatten(-2)[..., :num_draws]
+
+
+def draws_of_16_bits(key: Key, positions: torch.Tensor, rows: torch.Tensor, num_draws: int) -> torch.Tensor:
+    """Eight draws to a block instead of four: int64 [..., num_draws] in 0 .. 2**16 - 1; shapes as in `random_bits`.
+
+    Draw j is the low (j even) or high half of word j // 2, words being the draws of `random_bits`.
+    """
+    words = random_bits(key, positions, rows, -(-num_draws // 2))
+    return torch.stack([words & 0xFFFF, words >> 16], dim=-1).flatten(-2)[..., :num_draws]
 
 
 def _philox4x32(counter: tuple[torch.Tensor, ...], key: Key) -> tuple[torch.Tensor, ...]:

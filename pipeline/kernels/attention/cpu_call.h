@@ -2,12 +2,13 @@
 #pragma once
 #include <cstdint>
 
-// Random bits of a row: Philox4x32-10 with `key`, counter (row, draw / 4, position low, position high).
+// Random bits of a row: Philox4x32-10 with `key`, counter (row, block, position low, position high). A block holds 4 draws
+// of 32 bits, or 8 of 16: word w then has draws 2 * w, its low half, and 2 * w + 1.
 struct RandomStream {
   const int64_t* rows;       // [Tq]; null: no test
   const int64_t* positions;  // [Tq]
   uint32_t key_low, key_high;
-  uint32_t threshold;  // P(bits < threshold) = threshold / 2^32
+  uint32_t threshold;  // P(bits < threshold) = threshold / 2^32, or / 2^16
 };
 
 struct AttentionCall {
@@ -17,12 +18,12 @@ struct AttentionCall {
   const int32_t *cu_q, *cu_k;                           // [N + 1]
   const int32_t *key_ranks, *a_start, *a_stop;          // [Tk], [Tq], [Tq]
   const int32_t *b_start, *b_stop, *query_ranks;        // [Tq], may be null
-  RandomStream keep;                                    // of interval B: bits < threshold shows
+  RandomStream keep;                                    // of interval B: 16 bits < threshold shows
   const float* bias;                                    // [H, 2 * reach + 1], may be null
   const int32_t *q_positions, *k_positions;             // may be null: a row's position is its index
   int64_t reach;
   const float* key_scores;  // [Tk], may be null
-  RandomStream dropout;     // bits < threshold drops; draw = head * 2^20 + key
+  RandomStream dropout;     // 32 bits < threshold drops; draw = head * 2^20 + key
   float dropout_scale, scale;
   int32_t shows_all, instructions, num_threads, is_bfloat16;
 

@@ -42,49 +42,91 @@ struct Intervals {
 
 enum class Sight { NOTHING, PART, ALL };
 
-// Philox4x32-10 for 16 queries and one block of four draws: words[w][i] is draw 4 * block + w of query i.
-INLINE void philox(const RandomStream& stream, int64_t first_row, int64_t count, uint32_t block,
-                   uint32_t words[4][16]) {
-  uint32_t c0[16], c1[16], c2[16], c3[16];
-  for (int i = 0; i < 16; i++) {
-    const int64_t row = first_row + (i < count ? i : 0);
-    const auto position = static_cast<uint64_t>(stream.positions[row]);
-    c0[i] = static_cast<uint32_t>(stream.rows[row]);
-    c1[i] = block;
-    c2[i] = static_cast<uint32_t>(position);
-    c3[i] = static_cast<uint32_t>(position >> 32);
-  }
-  uint32_t k0 = stream.key_low, k1 = stream.key_high;
-  for (int round = 0; round < 10; round++) {
-    for (int i = 0; i < 16; i++) {
-      const uint64_t p0 = static_cast<uint64_t>(c0[i]) * 0xD2511F53u, p1 = static_cast<uint64_t>(c2[i]) * 0xCD9E8D57u;
-      c0[i] = static_cast<uint32_t>(p1 >> 32) ^ c1[i] ^ k0;
-      c1[i] = static_cast<uint32_t>(p1);
-      c2[i] = static_cast<uint32_t>(p0 >> 32) ^ c3[i] ^ k1;
-      c3[i] = static_cast<uint32_t>(p0);
+// Philox4x32-10 for W queries, whose counters differ in the block alone: what does not depend on it is computed once.
+// Words are the low halves of 64-bit lanes, of even and of odd queries; high halves are not cleared until the end.
+class RowBlocks {
+ public:
+  RowBlocks(const RandomStream& stream, const int64_t* queries) {
+    alignas(64) uint32_t row[W], low[W], high[W];
+    for (int i = 0; i < W; i++) {
+      row[i] = static_cast<uint32_t>(stream.rows[queries[i]]);
+      low[i] = static_cast<uint32_t>(stream.positions[queries[i]]);
+      high[i] = static_cast<uint32_t>(static_cast<uint64_t>(stream.positions[queries[i]]) >> 32);
     }
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
+    uint32_t k0 = stream.key_low, k1 = stream.key_high;
+    for (int r = 0; r < 10; r++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) key0_[r] = wide(k0), key1_[r] = wide(k1);
+    for (int odd = 0; odd < 2; odd++) {
+      const LongVec c0 = half(load(row), odd), c2 = half(load(low), odd), c3 = half(load(high), odd);
+      const LongVec p0 = multiply_low(c0, M0), p1 = multiply_low(c2, M1);
+      const LongVec q1 = multiply_low((p0 >> 32) ^ c3 ^ key1_[0], M1);
+      const LongVec r0 = multiply_low((q1 >> 32) ^ p1 ^ key0_[1], M0);
+      fixed_[odd] = {(p1 >> 32) ^ key0_[0], p0 ^ key1_[1], q1 ^ key0_[2], (r0 >> 32) ^ key1_[2], r0};
+    }
   }
-  for (int i = 0; i < 16; i++) {
-    words[0][i] = c0[i];
-    words[1][i] = c1[i];
-    words[2][i] = c2[i];
-    words[3][i] = c3[i];
-  }
-}
 
-// below[j][i] = -1 where draw first_draw + j of query i has bits < threshold, else 0; first_draw is a multiple of 4.
+  // The four words of block number `block` of each query.
+  INLINE void draw(uint32_t block, UVec words[4]) const {
+    LongVec halves[2][4];
+    for (int odd = 0; odd < 2; odd++) {
+      const Fixed& fixed = fixed_[odd];
+      const LongVec p0 = multiply_low(fixed.c0 ^ wide(block), M0);  // round 2
+      const LongVec p1 = multiply_low((p0 >> 32) ^ fixed.c3, M1);   // round 3
+      LongVec c0 = (p1 >> 32) ^ fixed.c1, c1 = p1, c2 = p0 ^ fixed.high, c3 = fixed.low;
+      for (int r = 3; r < 10; r++) {
+        const LongVec q0 = multiply_low(c0, M0), q1 = multiply_low(c2, M1);
+        c0 = (q1 >> 32) ^ c1 ^ key0_[r], c2 = (q0 >> 32) ^ c3 ^ key1_[r], c1 = q1, c3 = q0;
+      }
+      halves[odd][0] = c0, halves[odd][1] = c1, halves[odd][2] = c2, halves[odd][3] = c3;
+    }
+    for (int w = 0; w < 4; w++) words[w] = (UVec)((halves[0][w] & LOW_HALVES) | (halves[1][w] << 32));
+  }
+
+ private:
+  static constexpr uint64_t M0 = 0xD2511F53u, M1 = 0xCD9E8D57u, LOW_HALVES = 0xFFFFFFFFu;
+  struct Fixed {
+    LongVec c0, c3, c1, high, low;
+  };
+  INLINE static LongVec wide(uint32_t x) { return LongVec{} + x; }
+  INLINE static LongVec half(UVec x, int odd) { return odd ? (LongVec)x >> 32 : (LongVec)x; }
+  INLINE static LongVec multiply_low(LongVec x, uint64_t factor) {
+#if defined(SPANWRIGHT_AVX512)
+    return (LongVec)_mm512_mul_epu32((__m512i)x, _mm512_set1_epi64(static_cast<int64_t>(factor)));
+#elif defined(SPANWRIGHT_AVX2)
+    return (LongVec)_mm256_mul_epu32((__m256i)x, _mm256_set1_epi64x(static_cast<int64_t>(factor)));
+#else
+    return (x & LOW_HALVES) * factor;
+#endif
+  }
+
+  LongVec key0_[10], key1_[10];
+  Fixed fixed_[2];
+};
+
+// below[j][i] = -1 where draw first_draw + j of query i has bits < threshold, else 0; first_draw is a multiple of the
+// draws in a block: 4 of 32 bits, or 8 of 16.
+template <int BITS>
 void draw_below(const RandomStream& stream, int64_t first_query, int64_t num_queries, uint32_t first_draw,
                 int64_t num_draws, int32_t* below) {
-  uint32_t words[4][16];
-  for (int64_t j = 0; j < num_draws; j += 4)
-    for (int64_t i = 0; i < num_queries; i += 16) {
-      philox(stream, first_query + i, num_queries - i, static_cast<uint32_t>(first_draw + j) / 4, words);
-      for (int64_t w = 0; w < 4; w++)
-        for (int lane = 0; lane < 16; lane++)
-          below[(j + w) * QUERIES + i + lane] = words[w][lane] < stream.threshold ? -1 : 0;
+  constexpr int64_t DRAWS = 128 / BITS;
+  const UVec limit = UVec{} + stream.threshold;
+  for (int64_t i = 0; i < num_queries; i += W) {
+    int64_t queries[W];
+    for (int64_t lane = 0; lane < W; lane++) queries[lane] = first_query + std::min(i + lane, num_queries - 1);
+    const RowBlocks blocks(stream, queries);
+    for (int64_t j = 0; j < num_draws; j += DRAWS) {
+      UVec words[4];
+      blocks.draw(static_cast<uint32_t>((first_draw + j) / DRAWS), words);
+      int32_t* out = below + j * QUERIES + i;
+      for (int w = 0; w < 4; w++) {
+        if (BITS == 32) {
+          store(out + w * QUERIES, (IVec)(words[w] < limit));
+        } else {
+          store(out + 2 * w * QUERIES, (IVec)((words[w] & 0xFFFFu) < limit));
+          store(out + (2 * w + 1) * QUERIES, (IVec)((words[w] >> 16) < limit));
+        }
+      }
     }
+  }
 }
 
 // The pattern of one tile of queries.

@@ -130,9 +130,9 @@ class Rule {
     terms.scale = call_.scale * LOG2E;
     terms.dropout_scale = call_.dropout_scale;
     terms.pattern = &pattern_;
-    if (masked && pattern_.has_keep) draw_below(call_.keep, query, count_, block.start, block.count, kept_);
+    if (masked && pattern_.has_keep) draw_below<16>(call_.keep, query, count_, block.start, block.count, kept_);
     terms.dropped = call_.dropout.rows ? dropped_ : nullptr;
-    if (terms.dropped) draw_below(call_.dropout, query, count_, (head << 20) + block.start, block.count, dropped_);
+    if (terms.dropped) draw_below<32>(call_.dropout, query, count_, (head << 20) + block.start, block.count, dropped_);
     return terms;
   }
 

@@ -13,6 +13,7 @@ constexpr int W = 4;
 typedef float Vec __attribute__((vector_size(4 * W)));
 typedef int32_t IVec __attribute__((vector_size(4 * W)));
 typedef uint32_t UVec __attribute__((vector_size(4 * W)));
+typedef uint64_t LongVec __attribute__((vector_size(4 * W)));
 typedef uint16_t HalfVec __attribute__((vector_size(2 * W)));
 typedef float VecAt __attribute__((vector_size(4 * W), aligned(4), may_alias));
 typedef int32_t IVecAt __attribute__((vector_size(4 * W), aligned(4), may_alias));

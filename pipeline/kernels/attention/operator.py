@@ -22,6 +22,7 @@ from pipeline.kernels.philox import probability_threshold
 
 MAX_HEAD_DIM = {"cpu": 256, "cuda": 128}
 _ALWAYS = 2**32  # the threshold no random bits reach
+_KEEPS_ALL = 2**16  # the same for draws of 16 bits
 
 
 def fits(q_THD: torch.Tensor, k_THD: torch.Tensor, v_THD: torch.Tensor, dropout: Dropout | None) -> bool:
@@ -70,7 +71,7 @@ def flatten(
     """The fields of `cpu.Arguments`, the operator's arguments."""
     has_b = pattern.b_start is not None and pattern.b_stop is not None
     keep = pattern.keep if has_b else None
-    if keep is not None and probability_threshold(keep.rate) == _ALWAYS:
+    if keep is not None and keep.threshold == _KEEPS_ALL:
         keep = None
     dropout = dropout if dropout is not None and dropout.rate > 0 else None
     by_position = bias is not None and bias.q_positions is not None and bias.k_positions is not None
@@ -79,12 +80,12 @@ def flatten(
         *(_int32(x) for x in (cu_seqlens_q, cu_seqlens_k, pattern.key_ranks, pattern.a_start, pattern.a_stop)),
         *(_int32(x) if has_b else None for x in (pattern.b_start, pattern.b_stop, pattern.query_ranks)),
         pattern.shows_all,
-        *_stream(keep),
+        *_stream(keep, None if keep is None else keep.threshold),
         None if bias is None else bias.values_HR.float().contiguous(),
         *(_int32(x) for x in ((bias.q_positions, bias.k_positions) if bias and by_position else (None, None))),
         None if key_scores_T is None else key_scores_T.float().contiguous(),
         scale,
-        *_stream(dropout),
+        *_stream(dropout, None if dropout is None else probability_threshold(dropout.rate)),
         1.0 if dropout is None else 1.0 / (1.0 - dropout.rate),
     )
 
@@ -97,11 +98,13 @@ def _last_contiguous(x: torch.Tensor) -> torch.Tensor:
     return x if x.stride(2) == 1 else x.contiguous()
 
 
-def _stream(stream: Keep | Dropout | None) -> tuple[torch.Tensor | None, torch.Tensor | None, list[int]]:
-    if stream is None:
+def _stream(
+    stream: Keep | Dropout | None, threshold: int | None
+) -> tuple[torch.Tensor | None, torch.Tensor | None, list[int]]:
+    if stream is None or threshold is None:
         return None, None, []
     rows, positions = (x.to(torch.int64).contiguous() for x in (stream.sample_rows, stream.sample_positions))
-    return rows, positions, [*stream.key, probability_threshold(stream.rate)]
+    return rows, positions, [*stream.key, threshold]
 
 
 _SCHEMA = (

@@ -15,17 +15,25 @@ from dataclasses import dataclass, replace
 import torch
 
 from pipeline.corruption.philox import Key
-from pipeline.kernels.philox import probability_threshold, random_bits
+from pipeline.kernels.philox import draws_of_16_bits, probability_threshold
 
 
 @dataclass(frozen=True)
 class Keep:
-    """A random test on interval B: key number j of the sequence passes for a query with probability `rate` (draw j)."""
+    """A random test on interval B: key number j of the sequence passes for a query with probability `rate`.
+
+    Draw j is 16 bits, eight to a Philox block (`draws_of_16_bits`), so the rate is rounded to a multiple of 2**-16.
+    """
 
     rate: float
     key: Key
     sample_rows: torch.Tensor  # [Tq]
     sample_positions: torch.Tensor  # [Tq]
+
+    @property
+    def threshold(self) -> int:
+        """A draw below it passes, 0 .. 2**16."""
+        return probability_threshold(self.rate, bits=16)
 
 
 @dataclass(frozen=True)
@@ -115,5 +123,5 @@ def _inside(ranks_K: torch.Tensor, start_Q: torch.Tensor, stop_Q: torch.Tensor) 
 
 
 def _kept(keep: Keep, queries: slice, num_keys: int) -> torch.Tensor:
-    bits = random_bits(keep.key, keep.sample_positions[queries], keep.sample_rows[queries], num_keys)
-    return bits < probability_threshold(keep.rate)
+    bits = draws_of_16_bits(keep.key, keep.sample_positions[queries], keep.sample_rows[queries], num_keys)
+    return bits < keep.threshold

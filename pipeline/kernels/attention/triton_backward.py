@@ -18,6 +18,7 @@ from pipeline.kernels.attention.triton_scores import (
     base2_scores,
     bias_index,
     draws_below,
+    keeps,
     load_positions,
     sees,
 )
@@ -98,7 +99,7 @@ def backward_queries(
         if block_ranks is not None:
             kept = mask_K[None, :]
             if keep_rows is not None:
-                kept = draws_below(keep, rows_Q, mask_Q, start, KEYS)
+                kept = keeps(keep, rows_Q, mask_Q, start, KEYS)
             rank_1K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)[None, :]
             visible = visible & sees(
                 rank_1K, a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
@@ -189,7 +190,7 @@ def backward_keys(
         if tile_intervals is not None:
             kept = mask_K[None, :]
             if keep_rows is not None:
-                kept = draws_below(keep, rows_Q, mask_Q, first_row - first_key, KEYS)
+                kept = keeps(keep, rows_Q, mask_Q, first_row - first_key, KEYS)
             a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
             b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
             visible = sees(

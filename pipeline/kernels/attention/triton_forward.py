@@ -15,6 +15,7 @@ from pipeline.kernels.attention.triton_scores import (
     base2_scores,
     bias_index,
     draws_below,
+    keeps,
     load_positions,
     sees,
 )
@@ -80,7 +81,7 @@ def forward_kernel(
         if block_ranks is not None:
             kept = mask_K[None, :]
             if keep_rows is not None:
-                kept = draws_below(keep, rows_Q, mask_Q, start, KEYS)
+                kept = keeps(keep, rows_Q, mask_Q, start, KEYS)
             rank_1K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)[None, :]
             visible = visible & sees(
                 rank_1K, a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],

@@ -10,6 +10,7 @@ import triton.language as tl
 LOG2_E = tl.constexpr(1.4426950408889634)
 DRAWS_PER_HEAD = tl.constexpr(2**20)
 DRAWS_PER_BLOCK = tl.constexpr(4)
+KEEPS_PER_BLOCK = tl.constexpr(8)
 PHILOX_ROUNDS = tl.constexpr(10)
 
 
@@ -50,14 +51,29 @@ def sees(ranks, a_start, a_stop, b_start, b_stop, query_ranks, query_rows, query
 
 @triton.jit
 def draws_below(stream, rows_Q, mask_Q, first_draw, COUNT: tl.constexpr):
-    """Whether the bits of draws first_draw (a multiple of 4) and on are below the threshold: [Q, COUNT].
+    """Whether the 32 bits of draws first_draw (a multiple of 4) and on are below the threshold: [Q, COUNT].
 
     A stream is (rows [Tq], positions [Tq], key low, key high, threshold), the numbers 32 bits in an int32.
     """
+    words = _words(stream, rows_Q, mask_Q, first_draw // DRAWS_PER_BLOCK, COUNT // DRAWS_PER_BLOCK)
+    return words < stream[4].to(tl.uint32, bitcast=True)
+
+
+@triton.jit
+def keeps(stream, rows_Q, mask_Q, first_draw, COUNT: tl.constexpr):
+    """The same for draws of 16 bits, eight to a block: [Q, COUNT] from first_draw (a multiple of 8) on."""
+    words = _words(stream, rows_Q, mask_Q, first_draw // KEEPS_PER_BLOCK, COUNT // KEEPS_PER_BLOCK)
+    halves = tl.reshape(tl.join(words & 0xFFFF, words >> 16), (rows_Q.shape[0], COUNT))
+    return halves < stream[4].to(tl.uint32, bitcast=True)
+
+
+@triton.jit
+def _words(stream, rows_Q, mask_Q, first_block, BLOCKS: tl.constexpr):
+    """The words of so many Philox blocks from `first_block` on: [Q, 4 * BLOCKS]."""
     row_Q1 = tl.load(stream[0] + rows_Q, mask=mask_Q, other=0).to(tl.uint32)[:, None]
     position_Q1 = tl.load(stream[1] + rows_Q, mask=mask_Q, other=0)[:, None]
-    block_1B = (tl.arange(0, COUNT // DRAWS_PER_BLOCK) + first_draw // DRAWS_PER_BLOCK).to(tl.uint32)[None, :]
-    zero_QB = tl.zeros([rows_Q.shape[0], COUNT // DRAWS_PER_BLOCK], tl.uint32)
+    block_1B = (tl.arange(0, BLOCKS) + first_block).to(tl.uint32)[None, :]
+    zero_QB = tl.zeros([rows_Q.shape[0], BLOCKS], tl.uint32)
     w0, w1, w2, w3 = tl.philox_impl(
         zero_QB + row_Q1,
         zero_QB + block_1B,
@@ -67,5 +83,4 @@ def draws_below(stream, rows_Q, mask_Q, first_draw, COUNT: tl.constexpr):
         stream[3].to(tl.uint32, bitcast=True),
         PHILOX_ROUNDS,
     )
-    words = tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (rows_Q.shape[0], COUNT))
-    return words < stream[4].to(tl.uint32, bitcast=True)
+    return tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (rows_Q.shape[0], 4 * BLOCKS))

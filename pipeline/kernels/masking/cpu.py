@@ -187,17 +187,13 @@ class _Memory(NamedTuple):
     def batch(self, memory: Int64Array, start: int) -> Batch:
         """The view in `memory`, from byte `start` on."""
         rows = (self.num_rows,)
-
-        def narrow(shape: tuple[int], offset: int) -> npt.NDArray[np.int32]:
-            return np.ndarray(shape, np.int32, memory, offset)
-
         return Batch(
-            tokens=narrow(rows, offset=start + self.tokens),
-            positions=narrow(rows, offset=start + self.positions),
-            cu_seqlens=narrow((self.num_boundaries,), offset=start + self.cu_seqlens),
-            sample_rows=narrow(rows, offset=start + self.sample_rows),
+            tokens=np.ndarray(rows, np.int32, memory, start + self.tokens),
+            positions=np.ndarray(rows, np.int32, memory, start + self.positions),
+            cu_seqlens=np.ndarray((self.num_boundaries,), np.int32, memory, start + self.cu_seqlens),
+            sample_rows=np.ndarray(rows, np.int32, memory, start + self.sample_rows),
             sample_positions=np.ndarray(rows, np.int64, memory, start + self.sample_positions),
-            labels=None if self.labels is None else narrow(rows, offset=start + self.labels),
+            labels=None if self.labels is None else np.ndarray(rows, np.int32, memory, start + self.labels),
         )
 
     def structure(self, address: int) -> _View:

@@ -76,12 +76,13 @@ def test_slot_and_others_without_a_keep_test_hides_only_the_row_itself() -> None
     ]
 
 
-def test_the_keep_test_is_the_philox_bit_of_the_querys_row_and_the_keys_number() -> None:
+def test_the_keep_test_is_half_a_philox_word_of_the_querys_row_and_the_keys_number() -> None:
     key = philox.stream_key(0, "keep")
     rows, positions = torch.arange(NUM_ROWS), torch.full((NUM_ROWS,), 2**33 + 1)
     pattern = IntervalPattern.slot_and_others(CU_SEQLENS, NUM_ROWS, Keep(0.5, key, rows, positions))
-    bits = philox.random_bits(key, 2**33 + 1, np.arange(4, 8)[:, None], np.arange(4))
-    expected = (bits < 2**31) & ~np.eye(4, dtype=bool)
+    words = philox.random_bits(key, 2**33 + 1, np.arange(4, 8)[:, None], np.arange(2))
+    bits = np.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(4, 4)
+    expected = (bits < 2**15) & ~np.eye(4, dtype=bool)
     expected[:, 0] = True
     assert masks(pattern)[3] == expected.astype(int).tolist()
 
