@@ -31,6 +31,12 @@ def config_arguments(command: Command) -> Command:
     return click.argument("config")(command)
 
 
+def within_options(command: Command) -> Command:
+    """The options of commands that clusters run."""
+    command = click.option("--node", type=click.IntRange(min=0), help="Which of its nodes this is; 0 leads.")(command)
+    return click.option("--within", metavar="CLUSTER", help="Train on this cluster, from within it.")(command)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(importlib.metadata.version("spanwright"), prog_name="spanwright")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -45,15 +51,13 @@ def cli(debug: bool) -> None:
 @config_arguments
 @click.option("--fresh", is_flag=True, help="Start training over (asks before it removes checkpoints).")
 @click.option("--yes", is_flag=True, help="Answer yes to what --fresh asks.")
-def run(config: str, overrides: tuple[str, ...], fresh: bool, yes: bool) -> None:
+@within_options
+def run(config: str, overrides: tuple[str, ...], fresh: bool, yes: bool, within: str | None, node: int | None) -> None:
     """Everything: prep, train, export, evaluate.
 
     Finished stages are skipped, a stopped one continues.
     """
-    from launch.stages import run_stages
-    from pipeline.config import load_config
-
-    run_stages(load_config(config, overrides), ("prep", "train", "export", "evaluate"), _confirm_fresh(fresh, yes))
+    _run(config, overrides, ("prep", "train", "export", "evaluate"), _confirm_fresh(fresh, yes), within, node)
 
 
 @cli.command(short_help="Corpus to token shards", epilog=CONFIG_HELP)
@@ -70,12 +74,12 @@ def prep(config: str, overrides: tuple[str, ...]) -> None:
 @config_arguments
 @click.option("--fresh", is_flag=True, help="Start training over (asks before it removes checkpoints).")
 @click.option("--yes", is_flag=True, help="Answer yes to what --fresh asks.")
-def train(config: str, overrides: tuple[str, ...], fresh: bool, yes: bool) -> None:
+@within_options
+def train(
+    config: str, overrides: tuple[str, ...], fresh: bool, yes: bool, within: str | None, node: int | None
+) -> None:
     """Train, or continue from the newest valid checkpoint."""
-    from launch.stages import run_stages
-    from pipeline.config import load_config
-
-    run_stages(load_config(config, overrides), ("train",), _confirm_fresh(fresh, yes))
+    _run(config, overrides, ("train",), _confirm_fresh(fresh, yes), within, node)
 
 
 @cli.command(short_help="Write and verify the Hugging Face model", epilog=CONFIG_HELP)
@@ -200,6 +204,28 @@ def doctor(as_json: bool) -> None:
         console.print(findings_table(findings))
     if any(finding.needed and not finding.found for finding in findings):
         raise SpanwrightError("something Spanwright needs is missing: see above.")
+
+
+def _run(
+    config: str,
+    overrides: tuple[str, ...],
+    stages: tuple[str, ...],
+    confirm_fresh: Callable[[Path], bool] | None,
+    within: str | None,
+    node: int | None,
+) -> None:
+    from launch.stages import run_stages
+    from pipeline.config import load_config
+
+    loaded = load_config(config, overrides)
+    if within is not None:
+        from launch.within import run_within
+
+        run_within(loaded, stages, within, node, confirm_fresh)
+    elif node is not None:
+        raise InputError("--node goes with --within CLUSTER.")
+    else:
+        run_stages(loaded, stages, confirm_fresh)
 
 
 def _confirm_fresh(fresh: bool, yes: bool) -> Callable[[Path], bool] | None:

@@ -9,10 +9,7 @@ Invariant: when this function returns, or this process dies (SIGKILL too), no ra
 """
 
 import contextlib
-import os
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -21,18 +18,12 @@ from pathlib import Path
 from types import FrameType
 
 from data_prep.errors import SpanwrightError, StoppedEarlyError
+from launch.ranks import LocalRanks, Place, error_of, explain, listening_socket
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+LOOPBACK, LOOPBACK_INTERFACE = "127.0.0.1", "lo"
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 3.0
-_TAIL_LINES = 20
-_KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-    "MALLOC_TOP_PAD_": str(256 << 20),
-}
-"""By itself glibc hands the large tensors of every step back to the system and takes them again, page by page, in the
-next: 7 % of a small model's CPU time (docs/log.md). Only defaults: what the user's environment says wins."""
 
 
 def launch_local(run_dir: Path, ranks: int, threads_per_rank: int | None = None) -> int:
@@ -42,55 +33,24 @@ def launch_local(run_dir: Path, ranks: int, threads_per_rank: int | None = None)
     error. Rank 0's progress goes to standard output.
     """
     run_dir = Path(run_dir).resolve()
-    threads = threads_per_rank or max(1, len(os.sched_getaffinity(0)) // ranks)
-    processes = _start(run_dir, ranks, threads)
+    with listening_socket(LOOPBACK, ranks) as listener:
+        place = Place(0, ranks, ranks, LOOPBACK, listener.getsockname()[1], LOOPBACK_INTERFACE)
+        running = LocalRanks(run_dir, place, threads_per_rank, listener)
     try:
-        with _stop_signals_passed_on(processes) as received:
-            failed = _wait(processes)
+        with _stop_signals_passed_on(running) as received:
+            failed = _wait(running)
     finally:
-        _end(processes)
-    code, message = _outcome(run_dir, [process.returncode for process in processes], failed, received)
-    if processes[0].returncode < 0 and sys.stdout.isatty():
+        codes = running.end()
+    code, message = _outcome(run_dir, codes, failed, received)
+    if codes[0] < 0 and sys.stdout.isatty():
         print(flush=True)  # rank 0 was killed in the middle of its progress line
     if message is not None:
         print(message, file=sys.stderr, flush=True)
     return code
 
 
-def _start(run_dir: Path, ranks: int, threads: int) -> list[subprocess.Popen[bytes]]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(ranks)
-        common = {
-            **_KEEP_FREED_MEMORY,
-            **os.environ,
-            "WORLD_SIZE": str(ranks),
-            "LOCAL_WORLD_SIZE": str(ranks),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(listener.getsockname()[1]),
-            "SPANWRIGHT_PARENT": str(os.getpid()),
-            "OMP_NUM_THREADS": str(threads),
-            "GLOO_SOCKET_IFNAME": "lo",
-        }
-        processes = []
-        for rank in range(ranks):
-            environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            if rank == 0:
-                environment["SPANWRIGHT_LISTEN_FD"] = str(listener.fileno())
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "pipeline.training", str(run_dir)],
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                    pass_fds=(listener.fileno(),) if rank == 0 else (),
-                )
-            )
-    return processes
-
-
 @contextlib.contextmanager
-def _stop_signals_passed_on(processes: list[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
+def _stop_signals_passed_on(running: LocalRanks) -> Iterator[list[int]]:
     """Pass the first stop signal on to the ranks and end them at the second; gives the list of those received."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
@@ -99,10 +59,9 @@ def _stop_signals_passed_on(processes: list[subprocess.Popen[bytes]]) -> Iterato
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        for process in processes:
-            process.send_signal(number if len(received) == 1 else signal.SIGKILL)
+        running.send(number if len(received) == 1 else signal.SIGKILL)
 
-    before = {number: signal.signal(number, pass_on) for number in _STOP_SIGNALS}
+    before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
     try:
         yield received
     finally:
@@ -110,30 +69,23 @@ def _stop_signals_passed_on(processes: list[subprocess.Popen[bytes]]) -> Iterato
             signal.signal(number, handler)
 
 
-def _wait(processes: list[subprocess.Popen[bytes]]) -> int | None:
+def _wait(running: LocalRanks) -> int | None:
     """Wait for all ranks; the first that failed (the others get a moment to say more), or None."""
     while True:
-        codes = [process.poll() for process in processes]
+        codes = running.codes()
         failed = next((rank for rank, code in enumerate(codes) if code not in (None, 0, 75)), None)
         if failed is not None:
-            _wait_a_moment(processes)
+            _wait_a_moment(running)
             return failed
         if None not in codes:
             return None
         time.sleep(_POLL_SECONDS)
 
 
-def _wait_a_moment(processes: list[subprocess.Popen[bytes]]) -> None:
+def _wait_a_moment(running: LocalRanks) -> None:
     deadline = time.monotonic() + _GRACE_SECONDS
-    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+    while time.monotonic() < deadline and None in running.codes():
         time.sleep(_POLL_SECONDS)
-
-
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its loader workers too
-        process.wait()
 
 
 def _outcome(run_dir: Path, codes: list[int], failed: int | None, received: list[int]) -> tuple[int, str | None]:
@@ -143,25 +95,7 @@ def _outcome(run_dir: Path, codes: list[int], failed: int | None, received: list
     if failed is not None and -codes[failed] in received:  # before it listened for signals
         return StoppedEarlyError.exit_code, "stopped before the first step; the same command continues"
     if failed is not None:
-        return max(codes[failed], SpanwrightError.exit_code), _explain(run_dir, failed, codes[failed])
+        return max(codes[failed], SpanwrightError.exit_code), explain(run_dir, failed, codes[failed])
     if StoppedEarlyError.exit_code in codes:
-        return StoppedEarlyError.exit_code, _error_of(run_dir, codes.index(StoppedEarlyError.exit_code))
+        return StoppedEarlyError.exit_code, error_of(run_dir, codes.index(StoppedEarlyError.exit_code))
     return 0, None
-
-
-def _explain(run_dir: Path, rank: int, code: int) -> str:
-    message = _error_of(run_dir, rank)
-    if message is not None:
-        return message
-    log = run_dir / "train" / "logs" / f"rank-{rank}.log"
-    if code < 0:
-        return f"rank {rank} was killed by {signal.Signals(-code).name}; the same command continues (log: {log})"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    tail = "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
-    return f"rank {rank} failed with exit code {code}; the last lines of {log}:\n{tail}"
-
-
-def _error_of(run_dir: Path, rank: int) -> str | None:
-    """The message that a rank left, if it left one."""
-    path = run_dir / "train" / "logs" / f"rank-{rank}.error"
-    return path.read_text(encoding="utf-8") if path.is_file() else None

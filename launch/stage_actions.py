@@ -6,7 +6,7 @@ Heavy libraries are imported by the stage that needs them, so that a finished st
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from pipeline.checkpoint.store import open_store
 from pipeline.config import RunConfig
 
 Result = dict[str, Any]
+Launch = Callable[[RunConfig], int]
+"""Trains a run whose folder has its config; returns the exit code, its message on standard error."""
 EXPORT_RECORD = "export.json"
 
 
@@ -63,11 +65,9 @@ def existing_dataset(config: RunConfig) -> Result | None:
     }
 
 
-def train(config: RunConfig) -> Result:
-    """Train on this machine's ranks to the last step, continuing from the newest valid checkpoint."""
-    from launch.local import launch_local
-
-    code = launch_local(config.run_dir, config.training.ranks, config.training.threads_per_rank)
+def train(config: RunConfig, launch: Launch | None = None) -> Result:
+    """Train to the last step, continuing from the newest valid checkpoint: on this machine's ranks, or by `launch`."""
+    code = (launch or _launch_here)(config)
     if code == StoppedEarlyError.exit_code:
         raise StoppedEarlyError("training stopped early and saved its state; the same command continues it.")
     if code == InputError.exit_code:
@@ -75,6 +75,12 @@ def train(config: RunConfig) -> Result:
     if code != 0:
         raise SpanwrightError("training failed: see the message above.")
     return json.loads((config.train_dir / "result.json").read_text(encoding="utf-8"))
+
+
+def _launch_here(config: RunConfig) -> int:
+    from launch.local import launch_local
+
+    return launch_local(config.run_dir, config.training.ranks, config.training.threads_per_rank)
 
 
 def export(config: RunConfig) -> Result:

@@ -85,18 +85,23 @@ STAGES = {
 }
 
 
-def run_stages(config: RunConfig, names: Sequence[str], confirm_fresh: ConfirmFresh | None = None) -> None:
+def run_stages(
+    config: RunConfig,
+    names: Sequence[str],
+    confirm_fresh: ConfirmFresh | None = None,
+    launch: stage_actions.Launch | None = None,
+) -> None:
     """Run the named stages in order, skipping what is finished.
 
-    With `confirm_fresh` training starts over, once it has said yes. Raises InputError when a stage's input is missing,
-    StoppedEarlyError when training was asked to stop.
+    With `confirm_fresh` training starts over, once it has said yes. `launch` trains elsewhere than on this machine's
+    ranks. Raises InputError when a stage's input is missing, StoppedEarlyError when training was asked to stop.
     """
     if confirm_fresh is not None:
         _start_over(config, confirm_fresh)
     stage_actions.check_continues(config)
     save_config(config)
     for name in names:
-        _run_stage(STAGES[name], config)
+        _run_stage(STAGES[name], config, launch)
 
 
 def describe_stages(config: RunConfig) -> Table:
@@ -109,7 +114,7 @@ def describe_stages(config: RunConfig) -> Table:
     return table(("stage", "after", "state", "what"), rows)
 
 
-def _run_stage(stage: Stage, config: RunConfig) -> None:
+def _run_stage(stage: Stage, config: RunConfig, launch: stage_actions.Launch | None) -> None:
     missing = [name for name in stage.inputs if _result(config, name) is None]
     if missing:
         raise InputError(
@@ -123,7 +128,8 @@ def _run_stage(stage: Stage, config: RunConfig) -> None:
     else:
         heading(stage.name, stage.about)
         started = time.monotonic()
-        record = {"identity": identity, "result": stage.action(config)}
+        result = stage_actions.train(config, launch) if stage.name == "train" else stage.action(config)
+        record = {"identity": identity, "result": result}
         record["seconds"] = round(time.monotonic() - started, 3)
         _write_record(config, stage.name, record)
     for line in stage_actions.summary(stage.name, config, record["result"]):

@@ -1,20 +1,20 @@
 """`python -m pipeline.training RUN_DIR`: one rank, started by `spanwright train` or torchrun.
 
 What libraries print goes to RUN/train/logs/rank-N.log; standard output carries rank 0's progress. An error's message is
-left in RUN/train/logs/rank-N.error for the launcher.
+left in RUN/train/logs/rank-N.error for the launcher. Asked by SIGUSR2, a rank (even one that hangs in a library) writes
+the stacks of its threads to RUN/train/logs/rank-N.stacks.
 """
 
 import faulthandler
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
 from typing import TextIO
 
 from data_prep.errors import InputError, SpanwrightError
-from pipeline.training.stopping import die_with_parent
-
-PARENT = "SPANWRIGHT_PARENT"
+from pipeline.training.stopping import PARENT, die_with_parent
 
 
 def main(arguments: list[str]) -> int:
@@ -58,6 +58,8 @@ def _redirect(log: Path) -> tuple[TextIO, TextIO]:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     faulthandler.enable()
+    stacks = open(log.with_suffix(".stacks"), "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True)
     return output, errors
 
 

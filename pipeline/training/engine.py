@@ -23,6 +23,7 @@ from pipeline.batch import Views
 from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
 from pipeline.training.rank import Rank
+from pipeline.training.stopwatch import Stopwatch
 
 Terms = dict[str, tuple[Tensor, int]]
 
@@ -39,6 +40,7 @@ class Engine:
         self._max_grad_norm = config.max_grad_norm if clips_itself(config) else None
         self.deepspeed = _initialize(objective, config, rank, overrides or {})
         self._objective: Any = self.module
+        self.forward_time = Stopwatch(rank.device)
         _create_moments(self.deepspeed)
 
     @property
@@ -65,7 +67,8 @@ class Engine:
 
     def forward(self, views: Views) -> Terms:
         """The objective's loss terms on one micro-batch: name -> (sum over its labels, count)."""
-        return self.deepspeed(views)
+        with self.forward_time.running():
+            return self.deepspeed(views)
 
     def backward(self, loss: Tensor, last: bool) -> None:
         """Add the gradient of `loss`, this micro-batch's part of the global batch's loss; `last` of the step or not."""

@@ -9,6 +9,7 @@ from pipeline.checkpoint.saver import Saved
 from pipeline.config import RunConfig
 from pipeline.training.assembly import Data
 from pipeline.training.engine import Engine
+from pipeline.training.health import run_warnings
 from pipeline.training.heldout import HeldOut, evaluate
 from pipeline.training.loop import StepReport
 from pipeline.training.metrics import MetricsLog
@@ -69,6 +70,23 @@ def refuse_non_finite(place: Place) -> Callable[[StepReport], None]:
         )
 
     return check
+
+
+class HealthReport:
+    """Rank 0 says what is wrong with a run that works, when it begins and when it has changed."""
+
+    def __init__(self, config: RunConfig, reports: Reports) -> None:
+        self._config, self._every, self._reports = config, config.training.log_every, reports
+        self._told: set[str] = set()
+
+    def __call__(self, report: StepReport) -> None:
+        """After a training step."""
+        if report.progress.step % self._every:
+            return
+        found = run_warnings(self._config.train_dir, self._config.checkpoints)
+        for subject in sorted(found.keys() - self._told):
+            self._reports.line.say(f"warning: {found[subject]}")
+        self._told = set(found)
 
 
 class Evaluation:

@@ -31,7 +31,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What happened in a step; the same on every rank but for `data_wait_seconds` and `micro_batch`."""
+    """What happened in a step; the same on every rank but for `data_wait_seconds`, `own_seconds` and `micro_batch`."""
 
     progress: Progress
     loss: float
@@ -41,6 +41,8 @@ class StepReport:
     tokens: int
     seconds: float
     data_wait_seconds: float
+    own_seconds: float
+    """Of this rank alone, whatever the others do: its data and its forward passes."""
     micro_batch: MicroBatch
     """The last one this rank read."""
 
@@ -87,6 +89,7 @@ def train_steps(
             tokens=tokens,
             seconds=time.perf_counter() - started,
             data_wait_seconds=waited,
+            own_seconds=waited + engine.forward_time.take(),
             micro_batch=micro_batches[-1],
         )
         for hook in hooks:

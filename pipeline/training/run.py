@@ -6,12 +6,13 @@
 4. the loop, with its hooks
 5. the result, or a saved state to continue from
 
-    RUN/train/  metrics.jsonl  tensorboard/  checkpoints/  logs/  result.json
+    RUN/train/  metrics.jsonl  tensorboard/  checkpoints/  logs/  beats/  result.json
 """
 
 import contextlib
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,7 +32,8 @@ from pipeline.training.assembly import Data, build_engine, open_data
 from pipeline.training.config import accumulation_steps
 from pipeline.training.engine import Engine
 from pipeline.training.environment import describe_environment, environment_changes
-from pipeline.training.hooks import Evaluation, Reports, refuse_non_finite
+from pipeline.training.heartbeat import Heartbeat
+from pipeline.training.hooks import Evaluation, HealthReport, Reports, refuse_non_finite
 from pipeline.training.loader import RankPositions, load_steps
 from pipeline.training.loop import Hook, Progress, train_steps
 from pipeline.training.metrics import MetricsLog
@@ -39,7 +41,7 @@ from pipeline.training.progress import ProgressLine, indented
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
 from pipeline.training.saving import Saving
 from pipeline.training.schedule import learning_rate
-from pipeline.training.stopping import StopRequest
+from pipeline.training.stopping import PARENT, StopRequest
 from pipeline.training.tensorboard import TensorBoard
 from pipeline.training.throughput import count_flops, measure_peak
 
@@ -51,7 +53,7 @@ def train_rank(run_dir: Path, output: TextIO) -> None:
     Raises StoppedEarlyError when asked to stop (the state is saved), InputError and SpanwrightError with one message.
     """
     config = load_run(run_dir)
-    stop = StopRequest(config.training.stop_after)
+    stop = StopRequest(config.training.stop_after, launched=PARENT in os.environ)
     stop.listen()
     rank = rank_from_environment()
     accumulation_steps(config.training.global_batch, config.training.micro_batch, rank.world_size)
@@ -73,6 +75,7 @@ class _Session:
         self.config, self.data, self.rank, self.stop, self.output = config, data, rank, stop, output
         self.environment = describe_environment(config.training, rank, threads)
         self.store = open_store(config.checkpoints)
+        self.heartbeat = Heartbeat(config.train_dir / "beats", rank.index)
 
     def run(self) -> None:
         """Resume or start, train, and write the result."""
@@ -93,6 +96,7 @@ class _Session:
             reports = self._reports(engine, progress.step, stack)
             if found is not None:
                 restore_rank_generators(found[0], rank)
+            stack.callback(self.heartbeat.write)
             self._train(engine, state, steps, progress, record, reports)
 
     def _train(
@@ -109,12 +113,8 @@ class _Session:
             evaluation.losses, saving.last_loss = dict(record.heldout), record.last_loss
         else:
             evaluation.run(step=0)
-        hooks: list[Hook] = [
-            refuse_non_finite(self.store),
-            *([reports.step] if reports else []),
-            evaluation,
-            saving,
-        ]
+        told: list[Hook] = [reports.step, HealthReport(config, reports)] if reports else []
+        hooks: list[Hook] = [self.heartbeat, refuse_non_finite(self.store), *told, evaluation, saving]
         progress = train_steps(
             engine, steps, progress, lambda step: learning_rate(config.training, step), hooks,
             asked_to_stop=lambda: self.stop.reason is not None or saving.failed,

@@ -13,12 +13,16 @@ from types import FrameType
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _PR_SET_PDEATHSIG = 1
 EXIT_AT_ONCE = 1
+PARENT = "SPANWRIGHT_PARENT"
+"""Environment variable: the process id of the launcher of ours that started this rank."""
 
 
 class StopRequest:
     """Whether somebody asked this rank to stop."""
 
-    def __init__(self, stop_after_seconds: float | None) -> None:
+    def __init__(self, stop_after_seconds: float | None, launched: bool = False) -> None:
+        """`launched`: by a launcher of ours, which ends this process itself when it is asked again."""
+        self._launched = launched
         self._deadline = None if stop_after_seconds is None else time.monotonic() + stop_after_seconds
         self._signal: int | None = None
 
@@ -37,7 +41,9 @@ class StopRequest:
         return None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:
+        # A scheduler signals every process of a job, and our launcher passes the same signal on: with one, only it
+        # decides when "again" means "at once".
+        if self._signal is not None and not self._launched:
             os._exit(EXIT_AT_ONCE)
         self._signal = number
 

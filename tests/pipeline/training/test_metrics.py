@@ -26,6 +26,7 @@ def report(step: int, loss: float = 1.5) -> StepReport:
         grad_norm=0.5,
         tokens=100,
         seconds=0.5,
+        own_seconds=0.2,
         data_wait_seconds=0.05,
         micro_batch=MicroBatch({}, np.arange(4)),
     )

@@ -1,0 +1,41 @@
+"""Run stages from within a cluster: what submitted jobs call (`--within CLUSTER`).
+
+Node 0 runs the stages and leads the training; every other node follows it.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from data_prep.errors import SpanwrightError
+from launch.clusters.config import AnyCluster
+from launch.clusters.load import fitted, load_cluster
+from launch.nodes.follow import follow
+from launch.nodes.lead import lead
+from launch.stages import ConfirmFresh, run_stages
+from pipeline.config import RunConfig
+
+_NODE_VARIABLE = "SLURM_NODEID"
+
+
+def run_within(
+    config: RunConfig, stages: Sequence[str], cluster_name: str, node: int | None, confirm_fresh: ConfirmFresh | None
+) -> None:
+    """Run `stages` as node `node` of the cluster (None: Slurm's number, else 0). A follower leaves with its code."""
+    cluster = load_cluster(cluster_name)
+    config = fitted(config, cluster)
+    index = _node_index(cluster) if node is None else node
+    if index == 0:
+        run_stages(config, stages, confirm_fresh, lambda fitted_config: lead(fitted_config, cluster))
+        return
+    code = follow(config, cluster, index)
+    if code:
+        print(f"node {index}: the training ended with exit code {code}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _node_index(cluster: AnyCluster) -> int:
+    text = os.environ.get(_NODE_VARIABLE, "0") if cluster.kind == "slurm" else "0"
+    if not text.isdigit():
+        raise SpanwrightError(f"{_NODE_VARIABLE}={text!r} is not the number of a node")
+    return int(text)

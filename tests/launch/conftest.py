@@ -1,0 +1,83 @@
+"""A run that is small enough to be trained again and again, and the weights it must end with."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SPANWRIGHT = [sys.executable, "-m", "launch.cli"]
+STEPS = 12
+CONFIG = f"""\
+extends: t5_span
+data: {{paths: [corpus.jsonl], tokenizer: {{vocab_size: 512, sample_bytes: 100000}}, heldout_fraction: 0.1}}
+model: {{d_model: 32, d_kv: 16, d_ff: 64, num_layers: 2, num_heads: 2, dropout_rate: 0.1}}
+stream: {{window: 64}}
+training:
+  steps: {STEPS}
+  global_batch: 8
+  micro_batch: 2
+  ranks: 2
+  heldout_samples: 4
+  threads_per_rank: 1
+  log_every: 1
+  loader_workers: 0
+checkpoint: {{save_every: 4}}
+evaluation: {{fill_in: 0}}
+"""
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 400.0) -> Any:
+    """The first true value of `what()`; its last one when the time is up (a loaded machine takes its time)."""
+    deadline = time.monotonic() + seconds
+    while not (value := what()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert value, f"not within {seconds:.0f} s"
+    return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that is being replaced all the time; empty when it is not there."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """`spanwright ARGUMENTS` in the background, both outputs to `log`."""
+    with open(log, "wb") as output:
+        return subprocess.Popen([*SPANWRIGHT, *arguments], stdout=output, stderr=subprocess.STDOUT, cwd=log.parent)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small.yaml and its dataset in data/."""
+    folder = tmp_path_factory.mktemp("small")
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    texts = [path.read_text(encoding="utf-8") for name in ("json", "logging") for path in (stdlib / name).glob("*.py")]
+    lines = (json.dumps({"text": text}) + "\n" for text in sorted(texts))
+    (folder / "corpus.jsonl").write_text("".join(lines), encoding="utf-8")
+    (folder / "small.yaml").write_text(CONFIG, encoding="utf-8")
+    done = subprocess.run(
+        [*SPANWRIGHT, "prep", "small.yaml", "data.dir=data", "run.dir=undisturbed"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(prepared: Path) -> dict[str, Any]:
+    """The result of the run when nothing happens to it."""
+    done = subprocess.run(
+        [*SPANWRIGHT, "train", "small.yaml", "data.dir=data", "run.dir=undisturbed"],
+        cwd=prepared, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return read_json(prepared / "undisturbed" / "train" / "result.json")
