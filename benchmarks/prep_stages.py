@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data_prep.columns import ColumnsConfig, annotated
+from data_prep.columns.annotate import annotated
+from data_prep.columns.config import ColumnsConfig
 from data_prep.config import DataConfig
 from data_prep.documents import DocumentWriter, read_documents
 from data_prep.finish import weight

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.columns import column_types
+from data_prep.columns.annotate import column_types
 from data_prep.config import DataConfig
 from data_prep.corpus import Corpus, Observed, Reducer, observed_in, read_corpus
 from data_prep.documents import DOCUMENTS_NAME

@@ -17,7 +17,7 @@ from typing import Any
 
 import sentencepiece
 
-from data_prep.columns import column_versions
+from data_prep.columns.annotate import column_versions
 from data_prep.config import DataConfig
 from data_prep.finish import FINISHES, finish_module
 from data_prep.section import Section

@@ -78,7 +78,7 @@ def _package(name: str, needed: bool, advice: str) -> Finding:
 
 def _compiler() -> Finding:
     command = native.compiler()
-    advice = "Without one tokenizing, masking and attention run without their kernels, slower: `apt-get install g++`."
+    advice = "Without one all that has a C++ kernel runs without it, slower: `apt-get install g++`."
     return Finding("C++ compiler", command is not None, native.compiler_version() if command else "none", False, advice)
 
 

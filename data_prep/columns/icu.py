@@ -1,11 +1,22 @@
-"""ICU's boundaries of words and sentences, by the rules of the root locale. The only user of icu4py."""
+"""ICU's boundaries of words and sentences, by the rules of the root locale. The only user of icu4py.
 
+What icu4py does not offer is asked of the ICU library that it brings, through `icu_function`.
+"""
+
+import ctypes
+import functools
+from typing import Any
+
+import icu4py
 import numpy as np
+from icu4py import breakers
 from icu4py.breakers import BaseBreaker, SentenceBreaker, WordBreaker
 
 from data_prep.columns.characters import Characters, marked
 
 _LOCALE = "root"
+_UBRK_WORD = 1
+_POINTER = ctypes.c_void_p
 
 
 def icu_words(text: str) -> np.ndarray:
@@ -16,6 +27,32 @@ def icu_words(text: str) -> np.ndarray:
 def icu_sentences(text: str, characters: Characters) -> np.ndarray:
     """The places where sentences of `text` begin, ascending; `characters` are as wide as those of `text`."""
     return _places(SentenceBreaker(text, _LOCALE), characters)
+
+
+def is_one_unit(codes: np.ndarray, pattern: str) -> np.ndarray:
+    """Whether ICU leaves `pattern` uncut with each character in the place of `{}`: [codes] bool."""
+    lines = [pattern.format(chr(code), chr(code)) + "\n" for code in codes.tolist()]  # every line is for itself
+    starts = icu_words("".join(lines)).reshape(len(lines), -1)
+    return starts[:, 1:-1].sum(axis=1) == 0
+
+
+def icu_function(name: str, arguments: list[Any], result: Any = ctypes.c_int32) -> Any:
+    """A C function of the ICU that icu4py is linked with; its names end with the version there."""
+    function = getattr(ctypes.CDLL(breakers.__file__), f"{name}_{icu4py.icu_version.partition('.')[0]}")
+    function.argtypes, function.restype = arguments, result
+    return function
+
+
+@functools.cache
+def icu_word_iterator() -> tuple[int, int, int]:
+    """Addresses of a word iterator, of what sets its text, and of what gives the next boundary (see ICU's ubrk.h)."""
+    error = ctypes.c_int()
+    arguments = [ctypes.c_int, ctypes.c_char_p, _POINTER, ctypes.c_int32, _POINTER]
+    opened = icu_function("ubrk_open", arguments, _POINTER)(_UBRK_WORD, _LOCALE.encode(), None, 0, ctypes.byref(error))
+    if error.value > 0:
+        raise OSError(f"ICU {icu4py.icu_version} has no rules for words: error {error.value}")
+    functions = (icu_function(name, []) for name in ("ubrk_setText", "ubrk_next"))
+    return opened, *(ctypes.cast(function, _POINTER).value for function in functions)
 
 
 def _places(breaker: BaseBreaker, characters: Characters) -> np.ndarray:

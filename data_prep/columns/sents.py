@@ -17,6 +17,7 @@ import numpy as np
 from data_prep.columns.characters import BLANK_LINE, Anchors, Characters, Texts
 from data_prep.columns.icu import icu_sentences
 
+SentenceKind = Literal["rules", "unicode"]
 _WRAPPED_LINE = re.compile(r"\n(?<!\n\n)(?=[^\W_])")
 # English, German, French, Spanish, Italian, Dutch, Polish, Russian; as they are spelled inside a sentence.
 _ABBREVIATION_LIST = (
@@ -24,12 +25,12 @@ _ABBREVIATION_LIST = (
     "pp cf approx Hr Fr Nr Abb Abs Bd Kap Str Tab bzw ca evtl ggf inkl sog vgl MM Mme Mlle Mgr Sra Srta Dra Ud Uds "
     "sig dott avv dhr mevr nr str ul prof inż г ул см им стр"
 )
-_ABBREVIATIONS = frozenset(_ABBREVIATION_LIST.split())
-_LONGEST_WORD = max(map(len, _ABBREVIATIONS))
+ABBREVIATIONS = frozenset(_ABBREVIATION_LIST.split())
+_LONGEST_WORD = max(map(len, ABBREVIATIONS))
 _BREAKS = re.compile(r"[^\w]+")
 
 
-def sentence_places(texts: Texts, kind: Literal["rules", "unicode"]) -> np.ndarray:
+def sentence_places(texts: Texts, kind: SentenceKind) -> np.ndarray:
     """Where sentences begin, in characters, ascending: [sentences] int64. Every text begins one."""
     characters = texts.characters
     if kind == "unicode":
@@ -80,7 +81,7 @@ def _word_table() -> np.ndarray:
 def _abbreviation_keys() -> np.ndarray:
     """The abbreviations and initials of ASCII, each as a number, the last letter lowest."""
     initials = {chr(code) for code in range(ord("A"), ord("Z") + 1)} - {"I"}
-    spelled = [word.encode() for word in _ABBREVIATIONS | initials if word.isascii()]
+    spelled = [word.encode() for word in ABBREVIATIONS | initials if word.isascii()]
     return np.array(sorted(int.from_bytes(word, "big") for word in spelled), np.int64)
 
 
@@ -90,4 +91,4 @@ def _goes_on(text: str, start: int) -> bool:
     word = text[text.rfind(" ", max(stop - _LONGEST_WORD - 2, 0), stop) + 1 : stop][-_LONGEST_WORD - 2 :]
     if not word.isalnum():
         word = _BREAKS.split(word)[-1]
-    return word in _ABBREVIATIONS or (len(word) == 1 and word.isupper() and word != "I")
+    return word in ABBREVIATIONS or (len(word) == 1 and word.isupper() and word != "I")

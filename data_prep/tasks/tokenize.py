@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from data_prep.columns import annotated, column_versions
+from data_prep.columns.annotate import annotated, column_versions
 from data_prep.columns.config import ColumnsConfig
 from data_prep.config import ShardsConfig
 from data_prep.documents import DOCUMENTS_NAME, read_documents

@@ -86,7 +86,7 @@ class Tokenizer:
         is not lossless a piece begins at the first character it stands for. InputError: not the encoding of `text`.
         """
         token_ids = np.asarray(token_ids)
-        starts = starts_by_length(text, self._piece_num_bytes[token_ids])
+        starts = starts_by_length(text, self.piece_num_bytes[token_ids])
         if starts is None:
             ids, starts = mapped_starts(self._processor, _parts(text), self._word_mark_ids)
             if not np.array_equal(ids, token_ids):
@@ -95,7 +95,7 @@ class Tokenizer:
 
     def token_starts_of_texts(self, texts: Sequence[str], token_ids: Sequence[np.ndarray]) -> np.ndarray:
         """`token_starts` of several texts as if they stood one after another: int64 [tokens of all]."""
-        lengths = self._piece_num_bytes[np.concatenate(token_ids)]
+        lengths = self.piece_num_bytes[np.concatenate(token_ids)]
         bounds = np.cumsum([len(ids) for ids in token_ids])
         text_ends = np.cumsum([len(text) if text.isascii() else len(text.encode()) for text in texts])
         if np.array_equal(np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))[bounds], text_ends):
@@ -139,7 +139,8 @@ class Tokenizer:
         return self._model.spellings()
 
     @functools.cached_property
-    def _piece_num_bytes(self) -> np.ndarray:
+    def piece_num_bytes(self) -> np.ndarray:
+        """How many bytes of a text each id stands for, where the model leaves texts as they are: int32 [vocabulary]."""
         return np.array([len(piece) for piece in self._piece_bytes], dtype=np.int32)
 
 

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from data_prep.columns import ColumnsConfig, column_types, columns_of
+from data_prep.columns.annotate import column_types, columns_of
+from data_prep.columns.config import ColumnsConfig
 from data_prep.config import TokenizerConfig
 from data_prep.errors import InputError
 from data_prep.shards import ChunkBuilder, ShardWriter, build_manifest, describe_tokenizer, write_manifest

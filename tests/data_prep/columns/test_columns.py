@@ -8,9 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data_prep.columns import ColumnsConfig, annotated, column_types, column_versions, columns_of, lang_code
+from data_prep.columns.annotate import annotated, column_types, column_versions, columns_of
 from data_prep.columns.characters import Texts, anchors, unit_starts
-from data_prep.columns.origin import lang_number
+from data_prep.columns.config import ColumnsConfig
+from data_prep.columns.origin import lang_code, lang_number
 from data_prep.columns.sents import sentence_starts
 from data_prep.errors import InputError
 from data_prep.shards import ChunkBuilder

@@ -5,7 +5,8 @@ import json
 import re
 from pathlib import Path
 
-from data_prep.columns import ColumnsConfig, column_types
+from data_prep.columns.annotate import column_types
+from data_prep.columns.config import ColumnsConfig
 
 PAGE = Path(__file__).parents[3] / "docs" / "shard-format.md"
 

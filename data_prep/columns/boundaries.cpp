@@ -1,0 +1,134 @@
+// Where words and sentences begin, in texts and in their tokens. Texts are UTF-8, one after another, each for itself.
+//
+// Invariant: the places are those of ICU for the properties given, and of `sents.py` for running text.
+
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "boundaries_icu.h"
+#include "boundaries_sentences.h"
+#include "boundaries_text.h"
+#include "boundaries_tokens.h"
+#include "boundaries_words.h"
+
+namespace {
+
+enum WordKind : int32_t { kNoWords = 0, kUnicodeWords = 1, kRunsOfSpace = 2 };
+
+class Finder {
+ public:
+  Finder(const Property* table, Sentences sentences, IcuWords icu)
+      : table_(table, table + 0x110000), sentences_(std::move(sentences)), icu_(std::move(icu)) {}
+
+  // Marks on the bytes of a text. False: ICU refuses it.
+  bool Mark(const uint8_t* text, int64_t num_bytes, int32_t words, bool sents, uint8_t* marks) {
+    characters_.Decode(text, num_bytes, table_.data());
+    if (sents) sentences_.Mark(characters_);
+    if (words == kRunsOfSpace) MarkRunsOfSpace();
+    if (words == kUnicodeWords && !MarkWords()) return false;
+    if (characters_.count == num_bytes) {
+      std::memcpy(marks, characters_.marks.data(), num_bytes);
+      return true;
+    }
+    std::memset(marks, kContinuation, num_bytes);
+    for (int64_t place = 0; place < characters_.count; ++place)
+      marks[characters_.begins[place]] = characters_.marks[place];
+    return true;
+  }
+
+ private:
+  void MarkRunsOfSpace() {
+    for (int64_t place = 0; place < characters_.count; ++place)
+      if (!place || (characters_.marks[place] ^ characters_.marks[place - 1]) & kBlankCharacter)
+        characters_.marks[place] |= kWordStart;
+  }
+
+  // Line by line where a dictionary is needed: ICU those that need it.
+  bool MarkWords() {
+    Characters& text = characters_;
+    if (!text.dictionary) {
+      if (text.count) words_.Mark(text, 0, text.count);
+      return true;
+    }
+    bool dictionary = false;
+    for (int64_t first = 0, place = 0; place < text.count; ++place) {
+      const int own = WordOf(text.properties[place]);
+      dictionary |= IsDictionary(text.properties[place]);
+      const bool between = own == kWordCr && place + 1 < text.count && WordOf(text.properties[place + 1]) == kWordLf;
+      if (place + 1 < text.count && (between || !Words::IsEnd(own))) continue;
+      if (!dictionary) words_.Mark(text, first, place + 1);
+      else if (!icu_.Mark(text, first, place + 1)) return false;
+      first = place + 1;
+      dictionary = false;
+    }
+    return true;
+  }
+
+  const std::vector<Property> table_;
+  const Words words_;
+  Sentences sentences_;
+  IcuWords icu_;
+  Characters characters_;
+};
+
+}  // namespace
+
+#define EXPORTED __attribute__((visibility("default")))
+
+extern "C" {
+
+// `table`: a property for each code point. `running_text`: the rules of `sents.py`, with its `abbreviations`, separated
+// by spaces, the longest of which has `longest` characters. ICU's iterator and functions: see IcuWords. Null: no memory.
+EXPORTED void* boundaries_new(const uint16_t* table, int32_t running_text, const char* abbreviations, int64_t longest,
+                              void* iterator, void (*set_text)(void*, const char16_t*, int32_t, int32_t*),
+                              int32_t (*next)(void*)) try {
+  std::unordered_set<std::string> words;
+  for (const char* at = abbreviations; *at;) {
+    const char* const end = at + std::strcspn(at, " ");
+    words.emplace(at, end);
+    at = *end ? end + 1 : end;
+  }
+  return new Finder(table, Sentences(running_text != 0, std::move(words), longest), IcuWords{iterator, set_text, next});
+} catch (const std::bad_alloc&) {
+  return nullptr;
+}
+
+EXPORTED void boundaries_delete(void* finder) { delete static_cast<Finder*>(finder); }
+
+// Marks for each byte of the texts, which end at `ends`. Returns 0, or -1: no memory, or ICU refuses. One call at a time.
+EXPORTED int64_t boundaries_mark(void* finder, const uint8_t* texts, const int64_t* ends, int64_t num_texts, int32_t words,
+                                 int32_t sents, uint8_t* marks) try {
+  for (int64_t i = 0, begin = 0; i < num_texts; begin = ends[i++])
+    if (!static_cast<Finder*>(finder)->Mark(texts + begin, ends[i] - begin, words, sents, marks + begin)) return -1;
+  return 0;
+} catch (const std::bad_alloc&) {
+  return -1;
+}
+
+// `words` and `sents`, [tokens]: which tokens begin one. Tokens of text i end at `token_ends[i]`; `piece_bytes` says how
+// many bytes a token id stands for. Returns how many texts the tokens of which do not add up to them, before anything else.
+EXPORTED int64_t boundaries_tokens(const uint8_t* texts, const uint8_t* marks, const int64_t* ends, int64_t num_texts,
+                                   const int32_t* token_ids, const int64_t* token_ends, const int32_t* piece_bytes,
+                                   uint8_t* words, uint8_t* sents) {
+  const auto total = [&](int64_t first, int64_t last) {
+    int64_t sum = 0;
+    for (int64_t token = first; token < last; ++token) sum += piece_bytes[token_ids[token]];
+    return sum;
+  };
+  int64_t unfit = 0;
+  for (int64_t i = 0, begin = 0, first = 0; i < num_texts; begin = ends[i], first = token_ends[i++])
+    unfit += total(first, token_ends[i]) != ends[i] - begin || ends[i] == begin;
+  if (unfit) return unfit;
+  for (int64_t i = 0, begin = 0, first = 0; i < num_texts; begin = ends[i], first = token_ends[i++]) {
+    const auto length = [&](int64_t token) { return piece_bytes[token_ids[first + token]]; };
+    Anchors(texts + begin, marks + begin, ends[i] - begin)
+        .Write(token_ends[i] - first, length, words + first, sents + first);
+  }
+  return 0;
+}
+}

@@ -1,0 +1,134 @@
+"""`boundaries.cpp`: which tokens begin a word or a sentence, for many texts in one call.
+
+Invariant: the marks are those of `words.py`, `sents.py` and `characters.py`, which are the specification. They do the
+work where this cannot: without a compiler, for segmenters of other packages, and for an ICU with other rules (a sample
+of all pairs of character classes is compared first).
+
+Words of scripts that are written without spaces are ICU's affair: the C++ code calls it for lines that have any.
+"""
+
+import ctypes
+import functools
+import itertools
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import native
+from data_prep.columns.characters import Characters
+from data_prep.columns.icu import icu_sentences, icu_word_iterator, icu_words
+from data_prep.columns.properties import DICTIONARY_BIT, character_properties
+from data_prep.columns.sents import ABBREVIATIONS
+
+SOURCE = Path(__file__).with_name("boundaries.cpp")
+WORD_KINDS = {None: 0, "unicode": 1, "whitespace": 2}
+WORD_START, SENTENCE_START, CONTINUATION = 1, 2, 8  # in boundaries_tokens.h
+_POINTER, _INT64, _INT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+
+
+class Boundaries:
+    """Finds words of kind `words` and sentences of kind `sents` (None: none). Not for several threads at a time."""
+
+    def __init__(self, library: ctypes.CDLL, words: str | None, sents: str | None) -> None:
+        self._library = library
+        self._words, self._sents = WORD_KINDS[words], sents is not None
+        self._handle = library.boundaries_new(
+            _properties().ctypes.data,
+            sents == "rules",
+            " ".join(sorted(ABBREVIATIONS)).encode(),
+            max(map(len, ABBREVIATIONS)),
+            *icu_word_iterator(),
+        )
+        if not self._handle:
+            raise MemoryError
+        weakref.finalize(self, library.boundaries_delete, self._handle)
+
+    def of_tokens(
+        self, texts: Sequence[str], token_ids: Sequence[np.ndarray], piece_bytes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Which tokens begin a word, and which a sentence: each [tokens of all] uint8.
+
+        `piece_bytes`: int32 [vocabulary]. None where the tokens of a text do not add up to its bytes.
+        """
+        encoded = [text.encode() for text in texts]
+        data, ends = b"".join(encoded), np.cumsum([len(part) for part in encoded], dtype=np.int64)
+        marks = self.marks(data, ends)
+        ids = np.concatenate(token_ids).astype(np.int32, copy=False)
+        token_ends = np.cumsum([len(part) for part in token_ids], dtype=np.int64)
+        words, sents = np.empty(len(ids), np.uint8), np.empty(len(ids), np.uint8)
+        unfit = self._library.boundaries_tokens(
+            data,
+            marks.ctypes.data,
+            ends.ctypes.data,
+            len(ends),
+            ids.ctypes.data,
+            token_ends.ctypes.data,
+            piece_bytes.ctypes.data,
+            words.ctypes.data,
+            sents.ctypes.data,
+        )
+        return None if unfit else (words, sents)
+
+    def marks(self, data: bytes, ends: np.ndarray) -> np.ndarray:
+        """Marks on the bytes of the texts, `data`: [bytes] uint8 of WORD_START, SENTENCE_START and others."""
+        marks = np.empty(len(data), np.uint8)
+        failed = self._library.boundaries_mark(
+            self._handle, data, ends.ctypes.data, len(ends), self._words, self._sents, marks.ctypes.data
+        )
+        if failed:
+            raise MemoryError
+        return marks
+
+
+@functools.cache
+def boundaries(words: str | None, sents: str | None) -> Boundaries | None:
+    """What finds these kinds of words and sentences; None where the Python code must."""
+    library = native_library() if words in WORD_KINDS else None
+    if library is None or not _rules_are_those_of_icu():
+        return None
+    return Boundaries(library, words, sents)
+
+
+@functools.cache
+def native_library() -> ctypes.CDLL | None:
+    """`boundaries.cpp`, built if need be; None without a compiler."""
+    library = native.load(SOURCE)
+    if library is None:
+        return None
+    library.boundaries_new.restype = _POINTER
+    library.boundaries_new.argtypes = [_POINTER, _INT32, ctypes.c_char_p, _INT64, *[_POINTER] * 3]
+    library.boundaries_delete.argtypes = [_POINTER]
+    library.boundaries_mark.restype = _INT64
+    library.boundaries_mark.argtypes = [_POINTER, ctypes.c_char_p, _POINTER, _INT64, _INT32, _INT32, _POINTER]
+    library.boundaries_tokens.restype = _INT64
+    library.boundaries_tokens.argtypes = [ctypes.c_char_p, _POINTER, _POINTER, _INT64, *[_POINTER] * 5]
+    return library
+
+
+@functools.cache
+def _rules_are_those_of_icu() -> bool:
+    """Whether characters of all classes, side by side, get the same marks as from the ICU that is installed."""
+    library = native_library()
+    assert library is not None
+    text = _sample()
+    data, characters = text.encode(), Characters.of(text)
+    marks = Boundaries(library, "unicode", "unicode").marks(data, np.array([len(data)]))
+    marks = marks[marks & CONTINUATION == 0]
+    same_sentences = np.array_equal(np.flatnonzero(marks & SENTENCE_START), icu_sentences(text, characters))
+    return same_sentences and np.array_equal(marks & WORD_START, icu_words(text))
+
+
+def _sample() -> str:
+    """Two characters of any two classes between letters, numbers and sentences, a line each."""
+    properties, dictionary = _properties(), np.uint16(1 << DICTIONARY_BIT)
+    _, firsts = np.unique(properties, return_index=True)
+    codes = [int(code) for code in firsts if not properties[code] & dictionary and not 0xD800 <= code < 0xE000]
+    pairs = [chr(left) + chr(right) for left, right in itertools.product(codes, repeat=2)]
+    return "".join(f"a{pair}b\n1{pair}2\nC. {pair}d\n" for pair in pairs)
+
+
+@functools.cache
+def _properties() -> np.ndarray:
+    return character_properties()

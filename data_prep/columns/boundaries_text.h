@@ -1,0 +1,81 @@
+// A text as characters: what the rules ask about each, and where it begins. No Python, no dependencies.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace {
+
+// What is known of a character: 16 bits, made by properties.py. Classes are numbered as ICU does (uchar.h).
+using Property = uint16_t;
+
+enum WordClass : uint8_t {
+  kWordOther = 0, kLetter = 1, kFormat = 2, kKatakana = 3, kMidLetter = 4, kMidNumber = 5, kNumeric = 6,
+  kExtendNumLet = 7, kWordCr = 8, kExtend = 9, kWordLf = 10, kMidNumLet = 11, kNewline = 12, kRegional = 13,
+  kHebrew = 14, kSingleQuote = 15, kDoubleQuote = 16, kJoiner = 21, kSpace = 22,
+};
+enum SentenceClass : uint8_t {
+  kOther = 0, kATerm = 1, kClose = 2, kSentenceFormat = 3, kLower = 4, kSentenceNumeric = 5, kOLetter = 6, kSep = 7,
+  kSp = 8, kSTerm = 9, kUpper = 10, kCr = 11, kSentenceExtend = 12, kLf = 13, kSContinue = 14,
+};
+
+inline int WordOf(Property p) { return p & 31; }
+inline int SentenceOf(Property p) { return p >> 5 & 15; }
+inline bool IsBlank(Property p) { return p >> 9 & 1; }       // str.isspace()
+inline bool IsAlnum(Property p) { return p >> 10 & 1; }      // str.isalnum()
+inline bool IsUpper(Property p) { return p >> 11 & 1; }      // str.isupper()
+inline bool IsPictograph(Property p) { return p >> 12 & 1; }
+inline bool IsDictionary(Property p) { return p >> 13 & 1; }  // words of its script are found by a dictionary
+
+enum Mark : uint8_t { kWordStart = 1, kSentenceStart = 2, kBlankCharacter = 4, kContinuation = 8 };
+
+// The character at `at` in valid UTF-8, and its bytes.
+inline uint32_t Code(const uint8_t* at, int* size) {
+  const uint32_t first = *at;
+  if (first < 0x80) return *size = 1, first;
+  if (first < 0xE0) return *size = 2, (first & 31u) << 6 | (at[1] & 63u);
+  if (first < 0xF0) return *size = 3, (first & 15u) << 12 | (at[1] & 63u) << 6 | (at[2] & 63u);
+  return *size = 4, (first & 7u) << 18 | (at[1] & 63u) << 12 | (at[2] & 63u) << 6 | (at[3] & 63u);
+}
+
+// The characters of one UTF-8 text.
+struct Characters {
+  std::vector<Property> properties;
+  std::vector<int32_t> begins;  // in bytes
+  std::vector<uint8_t> marks;   // of each, a sum of `Mark`
+  const uint8_t* text = nullptr;
+  int64_t count = 0;
+  bool dictionary = false;  // whether any is of such a script
+
+  // As many as there are, and what is known of each.
+  void Decode(const uint8_t* bytes, int64_t num_bytes, const Property* table) {
+    text = bytes;
+    if (static_cast<int64_t>(properties.size()) < num_bytes) {
+      properties.resize(num_bytes);
+      begins.resize(num_bytes);
+      marks.resize(num_bytes);
+    }
+    Property* property = properties.data();
+    int32_t* begin = begins.data();
+    Property all = 0;
+    for (int64_t at = 0; at < num_bytes;) {
+      *begin++ = static_cast<int32_t>(at);
+      int size = 1;
+      const Property found = table[bytes[at] < 0x80 ? bytes[at] : Code(bytes + at, &size)];
+      at += size;
+      all |= found;
+      *property++ = found;
+    }
+    count = property - properties.data();
+    dictionary = IsDictionary(all);
+    for (int64_t place = 0; place < count; ++place) marks[place] = IsBlank(properties[place]) ? kBlankCharacter : 0;
+  }
+
+  uint32_t CodeAt(int64_t place) const {
+    int size;
+    return Code(text + begins[place], &size);
+  }
+  bool Is(int64_t place, char ascii) const { return text[begins[place]] == static_cast<uint8_t>(ascii); }
+};
+
+}  // namespace

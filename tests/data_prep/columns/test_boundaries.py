@@ -1,0 +1,122 @@
+"""`boundaries.cpp` gives the marks of ICU and of the Python code: for any characters, real text, any tokens."""
+
+import gzip
+import random
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.corpus import without_tags
+from data_prep.columns import boundaries, marks
+from data_prep.columns.boundaries import CONTINUATION, SENTENCE_START, WORD_START
+from data_prep.columns.characters import Characters, Texts
+from data_prep.columns.icu import icu_sentences, icu_words
+from data_prep.columns.marks import python_marks, token_marks
+from data_prep.columns.properties import character_properties
+from data_prep.columns.sents import sentence_places
+from data_prep.columns.words import word_starts
+from data_prep.tokenizer import Tokenizer
+
+# Characters that rules of UAX #29 are about, and any others.
+TELLING = st.sampled_from(
+    "aZéßאבاщ0٣_‿ :.,;'’\"·-–!?()“”\r\n\t\u00a0\u00ad\u200b\u0301\u200d\u2028\x85字かカー泰ก한😀🇩🇪\u2139"
+)
+WORDS = st.sampled_from(
+    ["Dr. ", "J. ", "I. ", "ул. ", "inż. ", "a.b", "3.5", ".\r\n\r\nA", "\n- ", ".) A", "... a", "z.B. "]
+)
+TEXTS = st.lists(st.one_of(TELLING, TELLING, WORDS, st.characters(exclude_categories=["Cs"])), max_size=60).map("".join)
+MANUAL = Path("/usr/share/debian-reference")  # CI installs it in these languages: see .ci/run
+LANGUAGES = ("en", "de", "fr", "ja")
+
+
+def marked(text: str, words: str, sents: Literal["rules", "unicode"]) -> tuple[list[int], list[int]]:
+    """Word starts of the characters, and the places of sentences."""
+    fast = boundaries.boundaries(words, sents)
+    assert fast is not None
+    data = text.encode()
+    found = fast.marks(data, np.array([len(data)]))
+    found = found[found & CONTINUATION == 0]
+    return (found & WORD_START).tolist(), np.flatnonzero(found & SENTENCE_START).tolist()
+
+
+def expected(text: str, words: str, sents: Literal["rules", "unicode"]) -> tuple[list[int], list[int]]:
+    """The same by the specification."""
+    texts = Texts([text])
+    return word_starts(texts, words).tolist(), sentence_places(texts, sents).tolist()
+
+
+def assert_same_marks(texts: Sequence[str], tokenizer: Tokenizer) -> None:
+    ids = [tokenizer.encode(text) for text in texts]
+    found = token_marks(texts, ids, tokenizer, "unicode", "rules")
+    wanted = python_marks(texts, ids, tokenizer, "unicode", "rules")
+    assert found.keys() == wanted.keys() == {"words", "sents"}
+    for name in found:
+        assert found[name].tolist() == wanted[name].tolist()
+
+
+@settings(deadline=None, max_examples=120)
+@given(TEXTS)
+@example("a\u0600b")
+@example("1.2,3 a.b,c a'b'' x:y _:_ 1_:2 א\"ב א' 🇩🇪🇫🇷🇩 👨\u200d👩 \u0301a")
+@example('A. b. "(C.) 1. x\n\n.\u0301 a?! B\r\r\nc')
+def test_any_text_has_the_boundaries_of_icu(text: str) -> None:
+    assert marked(text, "unicode", "unicode") == expected(text, "unicode", "unicode")
+
+
+@settings(deadline=None, max_examples=120)
+@given(TEXTS)
+@example("Dr. J. I. Messrs. xMessrs. _Dr. 1. é. ул. É. .")
+@example("Mr.\nA. B.\r\nC\r\n\r\nd.\n\ne. F")
+def test_any_text_has_the_boundaries_of_running_text(text: str) -> None:
+    assert marked(text, "whitespace", "rules") == expected(text, "whitespace", "rules")
+
+
+def test_characters_of_all_classes_in_any_order_have_the_boundaries_of_icu() -> None:
+    rng, (_, of_class) = random.Random(0), np.unique(character_properties(), return_inverse=True)
+    codes = np.flatnonzero(np.arange(len(of_class)) // 0x800 != 0xD800 // 0x800)  # no surrogates
+    classes = [codes[of_class[codes] == number].tolist() for number in range(of_class.max() + 1)]
+    classes = [members for members in classes if members]
+    lines = ["".join(chr(rng.choice(rng.choice(classes))) for _ in range(rng.randint(1, 12))) for _ in range(4000)]
+    text = "\n".join(lines)
+    words, sentences = icu_words(text).tolist(), icu_sentences(text, Characters.of(text)).tolist()
+    assert marked(text, "unicode", "unicode") == (words, sentences)
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(TEXTS.filter(bool), min_size=1, max_size=4))
+@example(["  a  b ", "\n\n", "c \u3000 d", " "])
+def test_any_tokens_get_the_marks_of_the_python_code(tokenizer: Tokenizer, texts: list[str]) -> None:
+    assert_same_marks(texts, tokenizer)
+
+
+def test_real_text_in_several_languages_and_code_gets_the_same_marks(tokenizer: Tokenizer) -> None:
+    code = [path.read_text() for path in sorted(Path(sysconfig.get_path("stdlib")).glob("[a-d]*.py"))[:20]]
+    prose = [without_tags((MANUAL / f"ch0{n}.{lang}.html").read_text()) for lang in LANGUAGES for n in (1, 2)]
+    assert_same_marks([*code, *prose], tokenizer)
+
+
+@pytest.mark.long
+def test_every_manual_page_gets_the_same_marks(tokenizer: Tokenizer) -> None:
+    for path in sorted(Path("/usr/share/man").glob("**/man[1-9]/*.gz")):
+        if path.is_file() and not path.is_symlink():
+            assert_same_marks([gzip.decompress(path.read_bytes()).decode(errors="replace")], tokenizer)
+
+
+def test_an_icu_with_other_rules_and_a_machine_without_compiler_leave_it_to_the_python_code(
+    monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer
+) -> None:
+    texts = ["Don't stop. Now!", "naïve 東京"]
+    ids = [tokenizer.encode(text) for text in texts]
+    before = token_marks(texts, ids, tokenizer, "unicode", "rules")
+    with monkeypatch.context() as other:
+        other.setattr(boundaries, "icu_words", lambda text: np.ones(len(text), np.uint8))
+        assert not boundaries._rules_are_those_of_icu.__wrapped__()
+    monkeypatch.setattr(marks, "boundaries", lambda words, sents: None)
+    after = token_marks(texts, ids, tokenizer, "unicode", "rules")
+    assert {name: column.tolist() for name, column in after.items()} == {n: c.tolist() for n, c in before.items()}
