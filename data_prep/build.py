@@ -83,7 +83,9 @@ class Build:
             units = plan_units(files, self._config)
             corpus = read_corpus(self._config, units, stages, self._reducer, self._waves, self._work)
             limit = self._heldout_limit(corpus)
-            tokenizer = self._own_tokenizer(own_model) if own_model else self._trained_tokenizer(corpus)
+            tokenizer = self._own_tokenizer(own_model) if own_model else self._trained_tokenizer(corpus, limit)
+            if tokenizer.why_slow:
+                self._progress.note(f"SentencePiece encodes, more slowly than could be: {tokenizer.why_slow}")
             tokenized = self._tokenize(corpus, tokenizer, limit)
             shards = self._finish(tokenized, tokenizer) if self._finishes else _staged(self._work, tokenized)
             return self._publish(plan, corpus, tokenizer, tokenized, shards)
@@ -107,10 +109,10 @@ class Build:
             self._note(note)
         return tokenizer
 
-    def _trained_tokenizer(self, corpus: Corpus) -> Tokenizer:
+    def _trained_tokenizer(self, corpus: Corpus, limit: int) -> Tokenizer:
         config, documents = self._config.tokenizer, corpus.passes[-1].documents
         rate = min(1.0, config.sample_bytes / sum(file.size for file in documents))
-        samples = [SampleTask(file, rate) for file in documents]
+        samples = [SampleTask(file, rate, limit) for file in documents]
         task = TrainTask(config, tuple(sample.id for sample in samples))
         if not self._waves.stands(task):
             self._waves.run(samples)
@@ -172,7 +174,7 @@ class Build:
     def _publish(
         self, plan: str, corpus: Corpus, tokenizer: Tokenizer, tokenized: _Tokenized, shards: StagedShards
     ) -> PrepReport:
-        summary = summarize(corpus, tokenized.records)
+        summary = summarize(corpus, tokenized.records, tokenizer)
         for line in notes(summary["stages"]):
             self._note(line)
         with self._waves.timed("publish"):

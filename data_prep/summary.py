@@ -12,6 +12,7 @@ data card shows it.
     documents   what is left: {lengths: {n: documents of 2**(n - 1) .. 2**n - 1 characters}, languages: {language:
                 [documents, bytes]}, sources: {file: [documents, bytes]}, other_sources: [sources, documents, bytes]}
     tokens      {language: [documents, characters, bytes, tokens, unknown tokens]}, before any finish
+    encoder     {why_slow: why SentencePiece encodes with this model, in a few words; null where the faster encoder can}
     quarantined entries of the quarantine, also those that its file leaves out
 """
 
@@ -21,13 +22,14 @@ from typing import Any
 
 from data_prep.corpus import Corpus
 from data_prep.tally import MOST_EXAMPLES, largest
+from data_prep.tokenizer import Tokenizer
 from data_prep.waves import Record
 
 Summary = dict[str, Any]
 
 
-def summarize(corpus: Corpus, tokenized: Sequence[Record]) -> Summary:
-    """The summary of a preparation: its passes, reductions, and the records of its tokenize tasks."""
+def summarize(corpus: Corpus, tokenized: Sequence[Record], tokenizer: Tokenizer) -> Summary:
+    """The summary of a preparation: its passes, reductions, the records of its tokenize tasks, its tokenizer."""
     last = corpus.passes[-1].records
     return {
         "stages": [stage for result in corpus.passes for stage in merged_stages(result.records)],
@@ -37,6 +39,7 @@ def summarize(corpus: Corpus, tokenized: Sequence[Record]) -> Summary:
         "observed": _observed(corpus, tokenized),
         "documents": _merged_contents([record["contents"] for record in last]),
         "tokens": _summed_rows(record["languages"] for record in tokenized),
+        "encoder": {"why_slow": tokenizer.why_inexact},
         "quarantined": sum(record["quarantined"] for result in corpus.passes for record in result.records),
     }
 

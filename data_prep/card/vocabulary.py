@@ -39,6 +39,7 @@ class Vocabulary:
 
     documents: str
     size: str
+    encoder: str
     total: Fertility
     languages: Sequence[Fertility]
     sources: Sequence[Fertility]
@@ -56,6 +57,7 @@ def vocabulary(tokenizer: Tokenizer, sample: Sequence[Sampled]) -> Vocabulary:
     return Vocabulary(
         documents=count(report["total"]["documents"]),
         size=size(report["total"]["text_bytes"]),
+        encoder=f"SentencePiece, for {why}" if (why := tokenizer.why_inexact) else "the fast encoder",
         total=_fertility("all", report["total"]),
         languages=_rows(report["languages"]),
         sources=_rows(report["sources"]) if len(report["sources"]) > 1 else [],

@@ -14,6 +14,7 @@ from icu4py.breakers import BaseBreaker, SentenceBreaker, WordBreaker
 
 from data_prep.columns.characters import Characters, marked
 
+ICU_VERSION = icu4py.icu_version
 _LOCALE = "root"
 _UBRK_WORD = 1
 _POINTER = ctypes.c_void_p
@@ -38,7 +39,7 @@ def is_one_unit(codes: np.ndarray, pattern: str) -> np.ndarray:
 
 def icu_function(name: str, arguments: list[Any], result: Any = ctypes.c_int32) -> Any:
     """A C function of the ICU that icu4py is linked with; its names end with the version there."""
-    function = getattr(ctypes.CDLL(breakers.__file__), f"{name}_{icu4py.icu_version.partition('.')[0]}")
+    function = getattr(ctypes.CDLL(breakers.__file__), f"{name}_{ICU_VERSION.partition('.')[0]}")
     function.argtypes, function.restype = arguments, result
     return function
 
@@ -50,7 +51,7 @@ def icu_word_iterator() -> tuple[int, int, int]:
     arguments = [ctypes.c_int, ctypes.c_char_p, _POINTER, ctypes.c_int32, _POINTER]
     opened = icu_function("ubrk_open", arguments, _POINTER)(_UBRK_WORD, _LOCALE.encode(), None, 0, ctypes.byref(error))
     if error.value > 0:
-        raise OSError(f"ICU {icu4py.icu_version} has no rules for words: error {error.value}")
+        raise OSError(f"ICU {ICU_VERSION} has no rules for words: error {error.value}")
     functions = (icu_function(name, []) for name in ("ubrk_setText", "ubrk_next"))
     return opened, *(ctypes.cast(function, _POINTER).value for function in functions)
 

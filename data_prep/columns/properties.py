@@ -13,10 +13,9 @@ letters and case are Python's, as `sents.py` and `characters.py` see them.
 import ctypes
 import re
 
-import icu4py
 import numpy as np
 
-from data_prep.columns.icu import icu_function, is_one_unit
+from data_prep.columns.icu import ICU_VERSION, icu_function, is_one_unit
 
 NUM_CODES = 0x110000
 _POINTER = ctypes.c_void_p
@@ -80,7 +79,7 @@ def _asked_of_icu(function: str, number: int) -> int:
     error = ctypes.c_int()
     found = icu_function(function, [ctypes.c_int, _POINTER], _POINTER)(number, ctypes.byref(error))
     if error.value > 0:
-        raise OSError(f"ICU {icu4py.icu_version} does not know property {number:#x}")
+        raise OSError(f"ICU {ICU_VERSION} does not know property {number:#x}")
     return found
 
 

@@ -14,6 +14,7 @@ from data_prep.documents import DOCUMENTS_NAME, read_documents
 from data_prep.plan import HASH_RANGE, VERSIONS, task_id
 from data_prep.shards import canonical
 from data_prep.shards.files import StagedFile, named_errors, place, staged_bytes
+from data_prep.tally import group_hash
 from data_prep.tasks.passes import DocumentsFile
 from data_prep.tokenizer.segments import segments
 from data_prep.tokenizer.tokenizer import MODEL_NAME
@@ -25,16 +26,17 @@ SAMPLE_NAME = "sample.jsonl"
 
 @dataclass(frozen=True)
 class SampleTask:
-    """Take the share `rate` of a unit's text."""
+    """Take the share `rate` of a unit's text; nothing of documents that are held out."""
 
     documents: DocumentsFile
     rate: float
+    heldout_limit: int
     kind: ClassVar[str] = "sample"
 
     @functools.cached_property
     def id(self) -> str:
         """Name of the task's record and folder."""
-        return task_id(self.kind, [VERSIONS["sample"], self.documents.digest, self.rate])
+        return task_id(self.kind, [VERSIONS["sample"], self.documents.digest, self.rate, self.heldout_limit])
 
     @property
     def label(self) -> str:
@@ -74,6 +76,8 @@ def sample(task: SampleTask, work: WorkFolder) -> dict[str, Any]:
     file = StagedFile(work.new_folder(task.id) / SAMPLE_NAME)
     try:
         for document in read_documents(work.folder(task.documents.task_id) / DOCUMENTS_NAME):
+            if group_hash(document) <= task.heldout_limit:
+                continue
             for segment in _taken_segments(document.text, task.rate):
                 line = json.dumps(segment).encode() + b"\n"
                 file.write(line)

@@ -22,7 +22,7 @@ import sentencepiece
 
 from data_prep.errors import InputError
 from data_prep.tokenizer.encoder import Encoder, native_library
-from data_prep.tokenizer.exact import exact_pieces
+from data_prep.tokenizer.exact import ExactPieces, exact_pieces
 from data_prep.tokenizer.model import Model
 from data_prep.tokenizer.offsets import mapped_starts, starts_by_length
 from data_prep.tokenizer.segments import WORD_MARK, segments
@@ -73,6 +73,11 @@ class Tokenizer:
     def why_slow(self) -> str | None:
         """Why SentencePiece encodes, in a few words; None where the fast encoder does."""
         return self._fast if isinstance(self._fast, str) else None
+
+    @property
+    def why_inexact(self) -> str | None:
+        """Why SentencePiece encodes on any machine; None for a model that the fast encoder takes."""
+        return self._exact if isinstance(self._exact, str) else None
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; special tokens give nothing, bytes that are no UTF-8 give U+FFFD."""
@@ -127,12 +132,15 @@ class Tokenizer:
         return self._processor.encode(data.decode(), return_type="numpy")
 
     @functools.cached_property
+    def _exact(self) -> ExactPieces | str:
+        return exact_pieces(self._model)
+
+    @functools.cached_property
     def _fast(self) -> Encoder | str:
-        pieces = exact_pieces(self._model)
-        if isinstance(pieces, str):
-            return pieces
+        if isinstance(self._exact, str):
+            return self._exact
         library = native_library()
-        return Encoder(pieces, library) if library else "no C++ compiler"
+        return Encoder(self._exact, library) if library else "no C++ compiler"
 
     @functools.cached_property
     def _piece_bytes(self) -> Sequence[bytes]:

@@ -13,6 +13,7 @@ import pytest
 from data_prep.config import DataConfig
 from data_prep.errors import CorruptionError, InputError, SpanwrightError
 from data_prep.shards import Dataset
+from data_prep.tasks.train import SAMPLE_NAME
 from data_prep.tokenizer import Tokenizer
 from data_prep.work import WorkFolder
 
@@ -80,7 +81,7 @@ def test_any_task_order_gives_the_same_bytes(
 CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"name": "other"}, set()),
     ({"shards": {"window_sizes": [64]}}, {"tokenize"}),
-    ({"heldout_fraction": 0.3}, {"tokenize"}),
+    ({"heldout_fraction": 0.3}, {"sample", "train", "tokenize"}),
     ({"tokenizer": {"vocab_size": 700, "sample_bytes": 65536}}, {"train", "tokenize"}),
     ({"bad_documents": "error", "exclude": ["__init__.py"]}, {"read", "sample", "train", "tokenize"}),
 ]
@@ -175,6 +176,29 @@ def test_the_training_sample_has_the_asked_size_and_is_spread_over_the_corpus(
     assert 450_000 < sum(sizes.values()) < 750_000
     assert sum(size > 0 for size in sizes.values()) > 25
     assert 250_000 < max(sizes.values()) < 450_000  # the one huge document is half of the corpus
+
+
+def test_the_tokenizer_is_trained_without_held_out_text(
+    make_inline: Any, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    texts = [f"document{n} " * 300 for n in range(40)]
+    sampled = list[str]()
+
+    class Recorder(make_inline):
+        def __call__(self, function: Any, tasks: Any, work: WorkFolder, on_done: Any) -> None:
+            super().__call__(function, tasks, work, on_done)
+            for task in tasks:
+                if task.kind == "sample":
+                    lines = (work.folder(task.id) / SAMPLE_NAME).read_text().splitlines()
+                    sampled.extend(json.loads(line).split()[0] for line in lines)
+
+    whole = {"vocab_size": 600, "sample_bytes": 10**6}
+    config = small_config(write_jsonl(tmp_path / "a.jsonl", texts), heldout_fraction=0.3, tokenizer=whole)
+    Recorder().build(config, tmp_path / "out")
+    out = tmp_path / "out"
+    found = {split: {text.split()[0] for text in texts_of(out, split).values()} for split in ("train", "heldout")}
+    assert found["heldout"]
+    assert set(sampled) == found["train"]
 
 
 def test_max_documents_takes_the_first_ones(make_inline: Any, small_config: MakeConfig, tmp_path: Path) -> None:
