@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pipeline.batch import Batch
-from pipeline.kernels.attention import IntervalPattern, RelativeBias, attention
+from pipeline.kernels.attention import Bias, IntervalPattern, attention
 from pipeline.model.config import ModelConfig
 from pipeline.model.dropout import RowDropout
 from pipeline.model.positions.scheme import Rotation
@@ -21,7 +21,7 @@ class Sight:
 
     cu_seqlens_k: torch.Tensor  # [N + 1]
     pattern: IntervalPattern
-    bias: RelativeBias | None = None
+    bias: Bias | None = None
     rotation: Rotation | None = None
 
 

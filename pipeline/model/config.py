@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from data_prep.section import Positive, Section
 from pipeline.model.architecture import ARCHITECTURES, Architecture, ArchitectureName
 from pipeline.model.position_config import (
+    FirePositions,
     LearnedPositions,
     MPNetPositions,
     PositionConfig,
@@ -141,4 +142,6 @@ def _position_parameters(scheme: PositionConfig, config: ModelConfig) -> int:
         return buckets
     if isinstance(scheme, MPNetPositions):
         return buckets + scheme.max_positions * config.d_model
+    if isinstance(scheme, FirePositions):
+        return scheme.width * (config.num_heads + 2) + 2
     return scheme.max_positions * config.d_model if isinstance(scheme, LearnedPositions) else 0

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.model.config import ModelConfig
+from pipeline.model.positions import Positions
 
 
 @torch.no_grad()
@@ -21,6 +22,12 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int, prefix: str = "
     `prefix` is put before the names: a part trained beside the model gives its own, to have draws of its own.
     """
     for name, parameter in model.named_parameters():
+        path, _, own_name = name.rpartition(".")
+        module = model.get_submodule(path)
+        own = module.initial(own_name) if isinstance(module, Positions) else None
+        if own is not None:
+            parameter.normal_(*own, generator=parameter_generator(seed, prefix + name))
+            continue
         if name.rsplit(".", maxsplit=1)[-1] == "bias":
             parameter.zero_()
             continue

@@ -32,6 +32,18 @@ class AlibiPositions(Section):
     kind: Literal["alibi"] = "alibi"
 
 
+class FirePositions(Section):
+    """A learned function of the distance, measured by how far a sequence reaches (Li et al. 2023, FIRE).
+
+    An encoder measures by the whole sequence, and its function tells left from right by the sign of the distance.
+    """
+
+    kind: Literal["fire"] = "fire"
+    width: Positive = 32  # of the function's hidden layer
+    curvature: Annotated[float, Field(gt=0.0)] = 0.1  # c before training: how soon distances are told apart less
+    threshold: Annotated[float, Field(gt=0.0)] = 512.0  # L before training: up to here a sequence is not interpolated
+
+
 class LearnedPositions(Section):
     """One learned vector per position, added to the inputs (Devlin et al. 2018)."""
 
@@ -66,6 +78,7 @@ PositionConfig = Annotated[
     T5Positions
     | RotaryPositions
     | AlibiPositions
+    | FirePositions
     | LearnedPositions
     | MPNetPositions
     | SinusoidalPositions

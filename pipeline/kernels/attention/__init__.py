@@ -10,13 +10,14 @@ relative positions of a bias.
 
 import torch
 
-from pipeline.kernels.attention.bias import RelativeBias
+from pipeline.kernels.attention.bias import Bias, RelativeBias
+from pipeline.kernels.attention.fire import FireBias
 from pipeline.kernels.attention.operator import attention_fused, fits
 from pipeline.kernels.attention.patterns import IntervalPattern, Keep
 from pipeline.kernels.attention.reference import attention_reference
 from pipeline.kernels.dropout import Dropout
 
-__all__ = ["IntervalPattern", "Keep", "RelativeBias", "attention"]
+__all__ = ["Bias", "FireBias", "IntervalPattern", "Keep", "RelativeBias", "attention"]
 
 
 def attention(
@@ -26,7 +27,7 @@ def attention(
     cu_seqlens_q: torch.Tensor,
     cu_seqlens_k: torch.Tensor,
     pattern: IntervalPattern,
-    bias: RelativeBias | None = None,
+    bias: Bias | None = None,
     scale: float = 1.0,
     dropout: Dropout | None = None,
     key_scores_T: torch.Tensor | None = None,
@@ -36,9 +37,8 @@ def attention(
     q_THD is [Tq, H, D], k_THD and v_THD [Tk, G, D], all of one floating dtype; H is a multiple of G, and query head h
     reads key head h // (H / G). Query sequence n (rows cu_seqlens_q[n] to cu_seqlens_q[n + 1]) sees keys of key
     sequence n only. key_scores_T [Tk] adds to every score of a key. Softmax is computed in at least float32. A query
-    that sees no key, and every row of the tail, gives zeros. Gradients reach q, k, v, `bias.values_HR` and
-    key_scores_T; on CPU, and wherever positions are contiguous, their bits repeat, with the kernel for any number of
-    threads.
+    that sees no key, and every row of the tail, gives zeros. Gradients reach q, k, v, `bias.values` and key_scores_T;
+    on CPU, and wherever positions are contiguous, their bits repeat, with the kernel for any number of threads.
     """
     assert q_THD.shape[2] == k_THD.shape[2] == v_THD.shape[2], "q, k and v have the same head dimension"
     assert k_THD.shape == v_THD.shape, "a value for each key"

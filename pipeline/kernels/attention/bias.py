@@ -1,5 +1,7 @@
 """A learned bias that depends on the relative position alone: bias[h, i, j] = values[h, position(j) - position(i)].
 
+(FIRE's, which depends on where the query stands too, is in fire.py.)
+
 `RelativeBias` is what a caller gives: one value per head and relative position -reach .. reach; farther ones take the
 end values (T5's buckets do not change beyond their maximum distance). The reference expands it in one of two ways:
 
@@ -17,6 +19,8 @@ from typing import Protocol
 
 import torch
 
+from pipeline.kernels.attention.fire import FireBias, FireExpansion
+
 
 @dataclass(frozen=True)
 class RelativeBias:
@@ -25,6 +29,14 @@ class RelativeBias:
     values_HR: torch.Tensor  # [H, 2 * reach + 1] floating; may need a gradient
     q_positions: torch.Tensor | None = None  # [Tq]; None: a row's position is its index in its sequence
     k_positions: torch.Tensor | None = None  # [Tk]; likewise
+
+    @property
+    def values(self) -> tuple[torch.Tensor, ...]:
+        """What gradients reach, in the order of `BiasExpansion.gradients`."""
+        return (self.values_HR,)
+
+
+Bias = RelativeBias | FireBias
 
 
 class BiasExpansion(Protocol):
@@ -36,12 +48,14 @@ class BiasExpansion(Protocol):
     def collect(self, queries: slice, keys: slice, grad_scores: torch.Tensor) -> None:
         """Add the gradient of one sequence's scores [H, Lq, Lk]."""
 
-    def gradient(self) -> torch.Tensor:
-        """The gradient of the values, [H, R], over all that was collected."""
+    def gradients(self) -> tuple[torch.Tensor, ...]:
+        """The gradients of the bias's `values`, over all that was collected."""
 
 
-def expand(bias: RelativeBias, longest: int, dtype: torch.dtype) -> BiasExpansion:
-    """The expansion that fits the bias's positions, computed in `dtype`."""
+def expand(bias: Bias, longest: int, dtype: torch.dtype) -> BiasExpansion:
+    """The expansion that fits the bias and its positions, computed in `dtype`."""
+    if isinstance(bias, FireBias):
+        return FireExpansion(bias, dtype)
     values_HR = bias.values_HR.detach().to(dtype)
     if bias.q_positions is None or bias.k_positions is None:
         return _Toeplitz(values_HR, longest)
@@ -68,8 +82,8 @@ class _Toeplitz:
     def collect(self, queries: slice, keys: slice, grad_scores: torch.Tensor) -> None:
         self._summed_HLL[:, : queries.stop - queries.start, : keys.stop - keys.start] += grad_scores
 
-    def gradient(self) -> torch.Tensor:
-        return fold_diagonals(diagonal_sums(self._summed_HLL), self._values_HR.shape[1] // 2)
+    def gradients(self) -> tuple[torch.Tensor, ...]:
+        return (fold_diagonals(diagonal_sums(self._summed_HLL), self._values_HR.shape[1] // 2),)
 
 
 class _Table:
@@ -87,8 +101,8 @@ class _Table:
         indices = self._indices(queries, keys).flatten().expand(len(grad_scores), -1)
         self._summed_HR.scatter_add_(1, indices, grad_scores.to(self._summed_HR.dtype).flatten(1))
 
-    def gradient(self) -> torch.Tensor:
-        return self._summed_HR
+    def gradients(self) -> tuple[torch.Tensor, ...]:
+        return (self._summed_HR,)
 
     def _indices(self, queries: slice, keys: slice) -> torch.Tensor:
         reach = self._values_HR.shape[1] // 2

@@ -45,15 +45,17 @@ class _AttentionCall(Structure):
         *((name, c_void_p) for name in ("q", "k", "v", "cu_q", "cu_k", "key_ranks", "a_start", "a_stop")),
         *((name, c_void_p) for name in ("b_start", "b_stop", "query_ranks")),
         ("keep", _RandomStream),
-        *((name, c_void_p) for name in ("bias", "q_positions", "k_positions")),
-        ("reach", c_int64),
+        ("bias", c_void_p),
+        *((name, c_void_p) for name in ("fire_pieces", "fire_breaks", "fire_shape", "fire_extents")),
+        *((name, c_void_p) for name in ("q_positions", "k_positions")),
+        *((name, c_int64) for name in ("reach", "num_breaks")),
         ("key_scores", c_void_p),
         ("dropout", _RandomStream),
         ("dropout_scale", c_float),
         ("scale", c_float),
         *((name, c_int32) for name in ("shows_all", "instructions", "num_threads", "is_bfloat16")),
         *((name, c_void_p) for name in ("out", "logsumexp", "grad_out", "grad_q", "grad_k", "grad_v")),
-        *((name, c_void_p) for name in ("grad_bias", "grad_key_scores")),
+        *((name, c_void_p) for name in ("grad_bias", "grad_fire_pieces", "grad_fire_shape", "grad_key_scores")),
     )
 
 
@@ -77,6 +79,10 @@ class Arguments:
     keep_positions: torch.Tensor | None
     keep: list[int]  # key low, key high, threshold
     bias: torch.Tensor | None  # [H, 2 * reach + 1] float32
+    fire_pieces: torch.Tensor | None  # [2, H, breaks + 1] float32: see fire.py
+    fire_breaks: torch.Tensor | None
+    fire_shape: torch.Tensor | None  # [2] float32
+    fire_extents: torch.Tensor | None
     q_positions: torch.Tensor | None
     k_positions: torch.Tensor | None
     key_scores: torch.Tensor | None  # [Tk] float32
@@ -146,7 +152,8 @@ def backward(
     grad_out: torch.Tensor,
     gradients: dict[str, torch.Tensor],
 ) -> None:
-    """Write every element of `gradients`: grad_q, grad_k, grad_v; if wanted grad_bias, grad_key_scores (float32)."""
+    """Write every element of `gradients`: grad_q, grad_k, grad_v, and of float32 those wanted: grad_bias,
+    grad_fire_pieces, grad_fire_shape, grad_key_scores."""
     _run(_call(given, out=out, logsumexp=logsumexp, grad_out=grad_out, **gradients), is_backward=True)
 
 
@@ -160,7 +167,15 @@ def _check(given: Arguments) -> None:
     """Lengths: the kernel reads memory as it is told to."""
     num_queries, num_keys = len(given.q), len(given.k)
     pattern = ("a_start", "a_stop", "b_start", "b_stop", "query_ranks")
-    of_queries = (*pattern, "q_positions", "keep_rows", "keep_positions", "dropout_rows", "dropout_positions")
+    of_queries = (
+        *pattern,
+        "fire_extents",
+        "q_positions",
+        "keep_rows",
+        "keep_positions",
+        "dropout_rows",
+        "dropout_positions",
+    )
     for names, length in ((of_queries, num_queries), (("key_ranks", "k_positions", "key_scores"), num_keys)):
         for name in names:
             array = getattr(given, name)
@@ -170,6 +185,8 @@ def _check(given: Arguments) -> None:
         assert bool((cu_seqlens.diff() >= 0).all()), f"boundaries of {name} ascend"
         assert int(cu_seqlens[-1]) <= length, f"the sequences of {name} end within its {length} rows"
     assert given.bias is None or len(given.bias) == given.q.shape[1], "a bias for each head"
+    if given.fire_pieces is not None and given.fire_breaks is not None:
+        assert given.fire_pieces.shape == (2, given.q.shape[1], len(given.fire_breaks) + 1), "a function for each head"
 
 
 def _call(given: Arguments, **results: torch.Tensor) -> _AttentionCall:
@@ -193,6 +210,7 @@ def _call(given: Arguments, **results: torch.Tensor) -> _AttentionCall:
     call.keep = _stream(given.keep_rows, given.keep_positions, given.keep)
     call.dropout = _stream(given.dropout_rows, given.dropout_positions, given.dropout)
     call.dropout_scale, call.scale, call.reach = given.dropout_scale, given.scale, given.reach
+    call.num_breaks = 0 if given.fire_breaks is None else len(given.fire_breaks)
     chosen = _forced_instructions[-1] if _forced_instructions else best_instructions()
     call.shows_all, call.instructions = given.shows_all, INSTRUCTIONS.index(chosen)
     call.num_threads, call.is_bfloat16 = torch.get_num_threads(), given.q.dtype == torch.bfloat16

@@ -40,10 +40,10 @@ class Backward {
     for (Elem** rows : {&grads_.probabilities, &grads_.scores, &grads_.score_pairs})
       *rows = scratch_.take<Elem>(BACKWARD_KEYS * QUERIES);
     if (Ops::PACK == 1) grads_.scores = grads_.score_pairs;
-    grads_.summed = call.grad_bias || call.grad_key_scores ? products_ : nullptr;
+    grads_.summed = bias_sums(call) > 0 || call.grad_key_scores ? products_ : nullptr;
   }
 
-  // grad_bias [H, R] of the task's group; grad_key_scores [H, Tk].
+  // grad_bias, the bias's sums of each head, of the task's group; grad_key_scores [H, Tk].
   void run(const BackwardTask& task, const std::vector<Sequence>& sequences, float* grad_bias, float* grad_key_scores) {
     for (int64_t n = task.first_sequence; n < task.stop_sequence; n++) {
       const Sequence& sequence = sequences[n];
@@ -60,7 +60,7 @@ class Backward {
                  grad_key_scores);
       for (int64_t i = 0; i < sharing_; i++) {
         const int64_t head = task.kv_head * sharing_ + i;
-        if (grad_bias) biases_[i].fold_gradient(grad_bias + head * (2 * call_.reach + 1));
+        if (grad_bias) biases_[i].fold_gradient(grad_bias + head * biases_[i].num_sums());
         for (int64_t tile = 0; tile < tiles; tile++) write_queries(sequence, head, tile, i * tiles + tile);
       }
     }
@@ -112,7 +112,7 @@ class Backward {
         run_block(block, padded, head, biases_[i], i * tiles + tile, lanes_of(s, tile), sight == Sight::PART, begun);
         if (grad_bias)
           biases_[i].add_gradient(products_, tile * QUERIES, lanes_of(s, tile), block,
-                                  grad_bias + head * (2 * call_.reach + 1));
+                                  grad_bias + head * biases_[i].num_sums());
         if (grad_key_scores)
           add_key_scores(block.count, lanes_of(s, tile), grad_key_scores + head * call_.num_keys + row);
         begun = true;

@@ -20,8 +20,10 @@ struct AttentionCall {
   const int32_t *b_start, *b_stop, *query_ranks;        // [Tq], may be null
   RandomStream keep;                                    // of interval B: 16 bits < threshold shows
   const float* bias;                                    // [H, 2 * reach + 1], may be null
+  const float *fire_pieces, *fire_breaks, *fire_shape;  // [2, H, num_breaks + 1], [num_breaks], [2]; may be null
+  const int32_t* fire_extents;                          // [Tq]
   const int32_t *q_positions, *k_positions;             // may be null: a row's position is its index
-  int64_t reach;
+  int64_t reach, num_breaks;
   const float* key_scores;  // [Tk], may be null
   RandomStream dropout;     // 32 bits < threshold drops; draw = head * 2^20 + key
   float dropout_scale, scale;
@@ -31,5 +33,5 @@ struct AttentionCall {
   float* logsumexp;                    // [H, Tq], base 2; +inf where a query sees nothing; likewise
   const void* grad_out;                // [Tq, H, D]
   void *grad_q, *grad_k, *grad_v;      // [T, H, D]
-  float *grad_bias, *grad_key_scores;  // [H, 2 * reach + 1], [Tk]; may be null
+  float *grad_bias, *grad_fire_pieces, *grad_fire_shape, *grad_key_scores;  // as what they are of; may be null
 };

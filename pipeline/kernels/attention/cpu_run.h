@@ -5,6 +5,9 @@
 #include "cpu_tiles.h"
 #include "cpu_pattern.h"
 #include "cpu_softmax.h"
+#include "cpu_scratch.h"
+#include "cpu_fire.h"
+#include "cpu_bias.h"
 #include "cpu_sequence.h"
 #include "cpu_forward.h"
 #include "cpu_backward.h"
@@ -118,12 +121,15 @@ void backward(const AttentionCall& call) {
       });
   const std::vector<BackwardTask> tasks = group_sequences(found.both, call.num_kv_heads);
   const int64_t groups = tasks.empty() ? 0 : tasks.back().group + 1;
-  const int64_t bias_size = call.num_heads * (2 * call.reach + 1);
-  std::vector<float> grad_bias(call.grad_bias ? groups * bias_size : 0);
+  const int64_t bias_size = call.num_heads * bias_sums(call);
+  std::vector<float> grad_bias(groups * bias_size), sums(bias_size);
   std::vector<float> grad_key_scores(call.grad_key_scores ? call.num_heads * call.num_keys : 0);
-  backward_tasks<Ops, In>(call, found, tasks, call.grad_bias ? grad_bias.data() : nullptr, bias_size,
+  backward_tasks<Ops, In>(call, found, tasks, bias_size > 0 ? grad_bias.data() : nullptr, bias_size,
                           call.grad_key_scores ? grad_key_scores.data() : nullptr);
-  if (call.grad_bias) add_parts(grad_bias, bias_size, call.grad_bias);
+  if (bias_size > 0) {
+    add_parts(grad_bias, bias_size, sums.data());
+    write_bias_gradient(call, sums.data());
+  }
   if (call.grad_key_scores) add_parts(grad_key_scores, call.num_keys, call.grad_key_scores);
 }
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from pipeline.kernels.attention import cpu
-from pipeline.kernels.attention.bias import RelativeBias
+from pipeline.kernels.attention.bias import Bias, RelativeBias
+from pipeline.kernels.attention.fire import FireBias
 from pipeline.kernels.attention.patterns import IntervalPattern, Keep
 from pipeline.kernels.dropout import Dropout
 from pipeline.kernels.philox import probability_threshold
@@ -63,7 +64,7 @@ def flatten(
     cu_seqlens_q: torch.Tensor,
     cu_seqlens_k: torch.Tensor,
     pattern: IntervalPattern,
-    bias: RelativeBias | None,
+    bias: Bias | None,
     scale: float,
     dropout: Dropout | None,
     key_scores_T: torch.Tensor | None,
@@ -81,13 +82,21 @@ def flatten(
         *(_int32(x) if has_b else None for x in (pattern.b_start, pattern.b_stop, pattern.query_ranks)),
         pattern.shows_all,
         *_stream(keep, None if keep is None else keep.threshold),
-        None if bias is None else bias.values_HR.float().contiguous(),
+        bias.values_HR.float().contiguous() if isinstance(bias, RelativeBias) else None,
+        *_fire(bias),
         *(_int32(x) for x in ((bias.q_positions, bias.k_positions) if bias and by_position else (None, None))),
         None if key_scores_T is None else key_scores_T.float().contiguous(),
         scale,
         *_stream(dropout, None if dropout is None else probability_threshold(dropout.rate)),
         1.0 if dropout is None else 1.0 / (1.0 - dropout.rate),
     )
+
+
+def _fire(bias: Bias | None) -> tuple[torch.Tensor | None, ...]:
+    if not isinstance(bias, FireBias):
+        return None, None, None, None
+    floats = (bias.pieces_2HS, bias.breaks_K, bias.shape_2)
+    return *(x.float().contiguous() for x in floats), _int32(bias.extents)
 
 
 def _int32(x: torch.Tensor | None) -> torch.Tensor | None:
@@ -111,10 +120,12 @@ _SCHEMA = (
     "Tensor q, Tensor k, Tensor v, Tensor cu_q, Tensor cu_k, Tensor key_ranks, Tensor a_start, Tensor a_stop, "
     "Tensor? b_start, Tensor? b_stop, Tensor? query_ranks, bool shows_all, "
     "Tensor? keep_rows, Tensor? keep_positions, int[] keep, "
-    "Tensor? bias, Tensor? q_positions, Tensor? k_positions, Tensor? key_scores, float scale, "
+    "Tensor? bias, Tensor? fire_pieces, Tensor? fire_breaks, Tensor? fire_shape, Tensor? fire_extents, "
+    "Tensor? q_positions, Tensor? k_positions, Tensor? key_scores, float scale, "
     "Tensor? dropout_rows, Tensor? dropout_positions, int[] dropout, float dropout_scale"
 )
-_BACKWARD_SCHEMA = f"Tensor out, Tensor logsumexp, Tensor grad_out, bool needs_bias, bool needs_key_scores, {_SCHEMA}"
+_BACKWARD_SCHEMA = f"Tensor out, Tensor logsumexp, Tensor grad_out, bool[] needed, {_SCHEMA}"
+_LEARNED = ("bias", "fire_pieces", "fire_shape", "key_scores")  # what may need a gradient besides q, k and v
 _NAMES = [field.name for field in fields(cpu.Arguments)]
 
 
@@ -137,49 +148,35 @@ def _outputs(given: cpu.Arguments) -> tuple[torch.Tensor, torch.Tensor]:
     return given.q.new_empty(given.q.shape), logsumexp
 
 
-Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-@torch.library.custom_op(
-    "spanwright::attention_backward",
-    mutates_args=(),
-    schema=f"({_BACKWARD_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
+@torch.library.custom_op("spanwright::attention_backward", mutates_args=(), schema=f"({_BACKWARD_SCHEMA}) -> Tensor[]")
 def _backward(
-    out: torch.Tensor,
-    logsumexp: torch.Tensor,
-    grad_out: torch.Tensor,
-    needs_bias: bool,
-    needs_key_scores: bool,
-    *arguments: Any,
-) -> Gradients:
+    out: torch.Tensor, logsumexp: torch.Tensor, grad_out: torch.Tensor, needed: list[bool], *arguments: Any
+) -> list[torch.Tensor]:
     given = cpu.Arguments(*arguments)
-    gradients = _gradients(given, needs_bias, needs_key_scores)
-    names = ("grad_q", "grad_k", "grad_v", *(["grad_bias"] * needs_bias), *(["grad_key_scores"] * needs_key_scores))
-    wanted = [*gradients[:3], *([gradients[3]] * needs_bias), *([gradients[4]] * needs_key_scores)]
-    results = dict(zip(names, wanted, strict=True))
+    gradients = _gradients(given, needed)
+    wanted = ["q", "k", "v", *(name for name, is_needed in zip(_LEARNED, needed, strict=True) if is_needed)]
+    results = {
+        f"grad_{name}": gradients[place] for place, name in enumerate(("q", "k", "v", *_LEARNED)) if name in wanted
+    }
     _kernels(given.q).backward(given, out, logsumexp, grad_out.contiguous(), results)
     return gradients
 
 
 @_backward.register_fake
 def _(
-    out: torch.Tensor,
-    logsumexp: torch.Tensor,
-    grad_out: torch.Tensor,
-    needs_bias: bool,
-    needs_key_scores: bool,
-    *arguments: Any,
-) -> Gradients:
-    return _gradients(cpu.Arguments(*arguments), needs_bias, needs_key_scores)
+    out: torch.Tensor, logsumexp: torch.Tensor, grad_out: torch.Tensor, needed: list[bool], *arguments: Any
+) -> list[torch.Tensor]:
+    return _gradients(cpu.Arguments(*arguments), needed)
 
 
-def _gradients(given: cpu.Arguments, needs_bias: bool, needs_key_scores: bool) -> Gradients:
-    """Uninitialised; empty for what is not needed."""
-    q, k, v = (x.new_empty(x.shape) for x in (given.q, given.k, given.v))
-    bias = q.new_empty(given.bias.shape if needs_bias and given.bias is not None else 0, dtype=torch.float32)
-    scores = q.new_empty(len(k) if needs_key_scores else 0, dtype=torch.float32)
-    return q, k, v, bias, scores
+def _gradients(given: cpu.Arguments, needed: list[bool]) -> list[torch.Tensor]:
+    """Of q, k, v and `_LEARNED`, uninitialised; empty for what is not needed."""
+    gradients = [x.new_empty(x.shape) for x in (given.q, given.k, given.v)]
+    for name, is_needed in zip(_LEARNED, needed, strict=True):
+        x = getattr(given, name)
+        shape = x.shape if is_needed and x is not None else 0
+        gradients.append(given.q.new_empty(shape, dtype=torch.float32))
+    return gradients
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -197,9 +194,9 @@ def _differentiate(ctx: Any, grad_out: torch.Tensor | None, _: torch.Tensor | No
         arguments = list(ctx.others)
         for place, tensor in zip(ctx.places, tensors, strict=True):
             arguments[place] = tensor
-        needed = [ctx.needs_input_grad[_NAMES.index(name)] for name in ("bias", "key_scores")]
-        gradients = torch.ops.spanwright.attention_backward(out, logsumexp, grad_out, *needed, *arguments)
-        by_name = dict(zip(("q", "k", "v", "bias", "key_scores"), gradients, strict=True))
+        needed = [ctx.needs_input_grad[_NAMES.index(name)] for name in _LEARNED]
+        gradients = torch.ops.spanwright.attention_backward(out, logsumexp, grad_out, needed, *arguments)
+        by_name = dict(zip(("q", "k", "v", *_LEARNED), gradients, strict=True))
     return tuple(
         by_name.get(name) if needed else None for name, needed in zip(_NAMES, ctx.needs_input_grad, strict=True)
     )

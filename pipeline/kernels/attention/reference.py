@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from pipeline.kernels.attention.bias import BiasExpansion, RelativeBias, expand
+from pipeline.kernels.attention.bias import Bias, BiasExpansion, expand
 from pipeline.kernels.attention.patterns import IntervalPattern
 from pipeline.kernels.dropout import Dropout, keep_factors
 
@@ -27,7 +27,7 @@ class _Call:
 
     sequences: list[tuple[slice, slice]]  # rows of the queries, rows of the keys; both at least one
     pattern: IntervalPattern
-    bias: RelativeBias | None
+    bias: Bias | None
     scale: float
     dropout: Dropout | None
 
@@ -46,7 +46,7 @@ def attention_reference(
     cu_seqlens_q: torch.Tensor,
     cu_seqlens_k: torch.Tensor,
     pattern: IntervalPattern,
-    bias: RelativeBias | None,
+    bias: Bias | None,
     scale: float,
     dropout: Dropout | None,
     key_scores_T: torch.Tensor | None = None,
@@ -54,11 +54,11 @@ def attention_reference(
     """See `pipeline.kernels.attention.attention`."""
     sequences = list(_sequences(cu_seqlens_q.tolist(), cu_seqlens_k.tolist()))
     call = _Call(sequences, pattern, bias, scale, dropout if dropout is not None and dropout.rate > 0 else None)
-    values_HR = None if bias is None else bias.values_HR
     sharing = q_THD.shape[1] // k_THD.shape[1]  # query heads of one key head
     k_THD, v_THD = (x.repeat_interleave(sharing, 1) if sharing > 1 else x for x in (k_THD, v_THD))
     q_HTD, k_HTD, v_HTD = (x.transpose(0, 1).contiguous() for x in (q_THD, k_THD, v_THD))
-    out_HTD = _Attention.apply(q_HTD, k_HTD, v_HTD, values_HR, key_scores_T, call)
+    values = () if bias is None else bias.values
+    out_HTD = _Attention.apply(q_HTD, k_HTD, v_HTD, key_scores_T, call, *values)
     return out_HTD.transpose(0, 1)
 
 
@@ -77,9 +77,9 @@ class _Attention(torch.autograd.Function):
         q_HTD: torch.Tensor,
         k_HTD: torch.Tensor,
         v_HTD: torch.Tensor,
-        values_HR: torch.Tensor | None,
         key_scores_T: torch.Tensor | None,
         call: _Call,
+        *values: torch.Tensor,
     ) -> torch.Tensor:
         expansion = call.expand_bias(_score_dtype(q_HTD))
         out_HTD = torch.zeros_like(q_HTD)
@@ -102,9 +102,9 @@ class _Attention(torch.autograd.Function):
         call: _Call = ctx.call
         grad_out_HTD = grad_outputs[0].contiguous()
         grad_q, grad_k, grad_v = torch.zeros_like(q_HTD), torch.zeros_like(k_HTD), torch.zeros_like(v_HTD)
-        expansion = call.expand_bias(_score_dtype(q_HTD)) if ctx.needs_input_grad[3] else None
+        expansion = call.expand_bias(_score_dtype(q_HTD)) if any(ctx.needs_input_grad[5:]) else None
         grad_key_scores = (
-            q_HTD.new_zeros(k_HTD.shape[1], dtype=ctx.key_scores_dtype) if ctx.needs_input_grad[4] else None
+            q_HTD.new_zeros(k_HTD.shape[1], dtype=ctx.key_scores_dtype) if ctx.needs_input_grad[3] else None
         )
         for (queries, keys), probabilities in zip(call.sequences, saved, strict=True):
             grad_out = grad_out_HTD[:, queries]
@@ -121,8 +121,8 @@ class _Attention(torch.autograd.Function):
             grad_k[:, keys] = torch.bmm(grad_scores.transpose(1, 2), q_HTD[:, queries])
         if call.scale != 1.0:
             grad_q, grad_k = grad_q * call.scale, grad_k * call.scale
-        grad_values = None if expansion is None else expansion.gradient()
-        return grad_q, grad_k, grad_v, grad_values, grad_key_scores, None
+        grad_values = [None] * len(ctx.needs_input_grad[5:]) if expansion is None else expansion.gradients()
+        return grad_q, grad_k, grad_v, grad_key_scores, None, *grad_values
 
 
 def _score_dtype(x: torch.Tensor) -> torch.dtype:

@@ -1,7 +1,8 @@
 """Attention backward in Triton: two kernels, each writing what no other program writes, so the bits repeat.
 
 1. `backward_queries`, a program per tile of queries: dq, delta = sum(dO * O), and the tile's share of the bias's
-   gradient, in a row of its own (a later sum over the tiles, in fixed order, makes the gradient: triton_bias.py);
+   gradient, in a row of its own (a later sum over the tiles, in fixed order, makes the gradient: triton_bias.py;
+   FIRE's, triton_fire.py, in a launch of its own, without dq);
 2. `backward_keys`, a program per block of keys and key head, all query heads that read it: dk, dv and the key scores'.
 
 Both compute the probabilities again from logsumexp, masks and dropout from their numbers.
@@ -13,8 +14,18 @@ import triton
 import triton.language as tl
 
 from pipeline.kernels.attention.triton_bias import add_by_index, diagonals, store_diagonals
+from pipeline.kernels.attention.triton_fire import (
+    add_fire,
+    add_fire_gradient,
+    fire_breaks_within,
+    fire_distances,
+    fire_norms,
+    fire_tangents,
+    store_fire_gradient,
+)
 from pipeline.kernels.attention.triton_scores import (
     DRAWS_PER_HEAD,
+    LOG2_E,
     base2_scores,
     bias_index,
     draws_below,
@@ -43,17 +54,20 @@ _NUMBERS = [
 
 @triton.jit(do_not_specialize=[*_NUMBERS, "block_stride"])
 def backward_queries(
-    q, k, v, out, logsumexp, grad_out, grad_q, delta, bias_shares,
+    q, k, v, out, logsumexp, grad_out, grad_q, delta, bias_shares, fire_shares,
     q_row, q_head, k_row, k_head, v_row, v_head,
     cu_q, cu_k, num_sequences, num_queries, num_heads,
     key_ranks, a_start, a_stop, b_start, b_stop, query_ranks, block_ranks, block_stride,
     keep_rows, keep_positions, keep_low, keep_high, keep_threshold,
-    bias, reach, q_positions, k_positions, key_scores, scale,
+    bias, reach, fire_pieces, fire_breaks, fire_shape, fire_extents, q_positions, k_positions, key_scores, scale,
     dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold, dropout_scale,
     SHARING: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
-    VALUES: tl.constexpr,
+    VALUES: tl.constexpr, NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr,
 ):  # fmt: skip
-    """Write grad_q [Tq, H, D], delta [H, Tq], and where given bias_shares [H, programs, R], which come as zeros."""
+    """Write delta [H, Tq], and where given grad_q [Tq, H, D] and the shares of the bias's gradient.
+
+    bias_shares [H, programs, R] and fire_shares [H, programs, 2 * NUM_BREAKS + 4] come as zeros.
+    """
     program, head = tl.program_id(0), tl.program_id(1)
     sequence, first_query, stop_query, first_row = find_tile(cu_q, num_sequences, num_queries, program, QUERIES)
     if first_row >= stop_query:
@@ -72,6 +86,8 @@ def backward_queries(
     a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
     b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
     position_Q = load_positions(q_positions, rows_Q, first_query, mask_Q)
+    if fire_pieces is not None:
+        norms = fire_norms(fire_extents, fire_shape, rows_Q, mask_Q)
     keep = (keep_rows, keep_positions, keep_low, keep_high, keep_threshold)
     dropout = (dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold)
 
@@ -81,6 +97,10 @@ def backward_queries(
         first_block, stop_block = visited_keys(block_ranks, slot, stop_block, block_stride, a_Q, b_Q)
     if bias_shares is not None:
         share = bias_shares + (head.to(tl.int64) * tl.num_programs(0) + program) * (2 * reach + 1)
+    if fire_shares is not None:
+        slopes = fire_pieces + (num_heads + head) * (NUM_BREAKS + 1)
+        sums_S, sums_x_S = tl.zeros([PIECES], tl.float32), tl.zeros([PIECES], tl.float32)
+        by_x_Q, by_tangent_Q = tl.zeros([QUERIES], tl.float32), tl.zeros([QUERIES], tl.float32)
     begun_K = tl.zeros([KEYS], tl.float32)
     low, high = 0.0, 0.0
     share_R = tl.zeros([VALUES], tl.float32)
@@ -95,6 +115,12 @@ def backward_queries(
         position_K = load_positions(k_positions, rows_K, first_key, mask_K)
         index = bias_index(position_Q[:, None], position_K[None, :], reach)
         scores = base2_scores(products, scale, bias, head, reach, index, key_scores, rows_K[None, :], mask_K[None, :])
+        if fire_pieces is not None:
+            below, reached = fire_breaks_within(
+                position_Q, position_K, norms[0], fire_shape, fire_breaks, NUM_BREAKS, PIECES
+            )
+            x = fire_distances(position_Q, position_K, norms[0], fire_shape)
+            scores = add_fire(scores, x, below, reached, fire_breaks, fire_pieces, head, num_heads, LOG2_E, NUM_BREAKS)
         visible = mask_K[None, :]
         if block_ranks is not None:
             kept = mask_K[None, :]
@@ -111,7 +137,14 @@ def backward_queries(
             dropped = draws_below(dropout, rows_Q, mask_Q, head * DRAWS_PER_HEAD + start, KEYS)
             grads = tl.where(dropped, 0.0, grads * dropout_scale)
         grads = weights * (grads - delta_Q[:, None])
-        sum_QD = tl.dot(grads.to(k_KD.dtype), k_KD, sum_QD, input_precision="ieee")
+        if grad_q is not None:
+            sum_QD = tl.dot(grads.to(k_KD.dtype), k_KD, sum_QD, input_precision="ieee")
+        if fire_shares is not None:
+            sums_S, sums_x_S, steep = add_fire_gradient(
+                sums_S, sums_x_S, x, below, reached, grads, fire_breaks, slopes, PIECES
+            )
+            by_x_Q += tl.sum(steep * x, 1)
+            by_tangent_Q += tl.sum(steep * fire_tangents(x, norms[0], fire_shape), 1)
         if bias_shares is not None:
             if q_positions is not None:
                 share_R = add_by_index(share_R, grads, index, visible, VALUES)
@@ -122,7 +155,11 @@ def backward_queries(
                 low, high = store_diagonals(share, first_difference, sum_K, low, high, reach, KEYS)
                 begun_K = next_K
 
-    store_rows(grad_q, sum_QD * scale, first_row, out_row, out_head, mask_Q, HEAD_DIM, WIDTH)
+    if grad_q is not None:
+        store_rows(grad_q, sum_QD * scale, first_row, out_row, out_head, mask_Q, HEAD_DIM, WIDTH)
+    if fire_shares is not None:
+        share = fire_shares + (head.to(tl.int64) * tl.num_programs(0) + program) * (2 * NUM_BREAKS + 4)
+        store_fire_gradient(share, sums_S, sums_x_S, by_x_Q, by_tangent_Q, norms, NUM_BREAKS, PIECES)
     if bias_shares is not None:
         if q_positions is not None:
             values_R = tl.arange(0, VALUES)
@@ -141,9 +178,10 @@ def backward_keys(
     cu_q, cu_k, num_sequences, num_queries, num_keys, num_heads,
     key_ranks, a_start, a_stop, b_start, b_stop, query_ranks, tile_intervals, tile_stride,
     keep_rows, keep_positions, keep_low, keep_high, keep_threshold,
-    bias, reach, q_positions, k_positions, key_scores, scale,
+    bias, reach, fire_pieces, fire_breaks, fire_shape, fire_extents, q_positions, k_positions, key_scores, scale,
     dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold, dropout_scale,
     SHARING: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
+    NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr,
 ):  # fmt: skip
     """Write grad_k and grad_v [Tk, G, D], and where given score_shares [G, Tk]."""
     program, kv_head = tl.program_id(0), tl.program_id(1)
@@ -183,8 +221,16 @@ def backward_keys(
         delta_Q = tl.load(delta + per_query_Q, mask=mask_Q, other=0.0)
         products = tl.dot(q_QD, tl.trans(k_KD), input_precision="ieee")
         position_Q = load_positions(q_positions, rows_Q, first_query, mask_Q)
+        if fire_pieces is not None:
+            norms = fire_norms(fire_extents, fire_shape, rows_Q, mask_Q)
         index = bias_index(position_Q[:, None], position_K[None, :], reach)
         scores = base2_scores(products, scale, bias, head, reach, index, key_scores, rows_K[None, :], mask_K[None, :])
+        if fire_pieces is not None:
+            below, reached = fire_breaks_within(
+                position_Q, position_K, norms[0], fire_shape, fire_breaks, NUM_BREAKS, PIECES
+            )
+            x = fire_distances(position_Q, position_K, norms[0], fire_shape)
+            scores = add_fire(scores, x, below, reached, fire_breaks, fire_pieces, head, num_heads, LOG2_E, NUM_BREAKS)
         # A query beyond the end weighs 0 by its logsumexp; a key beyond it gathers for rows that are not stored.
         weights = tl.exp2(scores - logsumexp_Q[:, None])
         if tile_intervals is not None:

@@ -10,8 +10,10 @@ Shape suffixes: Q queries and K keys of a tile, D head dimension (rounded up to 
 import triton
 import triton.language as tl
 
+from pipeline.kernels.attention.triton_fire import add_fire, fire_breaks_within, fire_distances, fire_norms
 from pipeline.kernels.attention.triton_scores import (
     DRAWS_PER_HEAD,
+    LOG2_E,
     base2_scores,
     bias_index,
     draws_below,
@@ -41,9 +43,10 @@ def forward_kernel(
     cu_q, cu_k, num_sequences, num_queries, num_heads,
     key_ranks, a_start, a_stop, b_start, b_stop, query_ranks, block_ranks, block_stride,
     keep_rows, keep_positions, keep_low, keep_high, keep_threshold,
-    bias, reach, q_positions, k_positions, key_scores, scale,
+    bias, reach, fire_pieces, fire_breaks, fire_shape, fire_extents, q_positions, k_positions, key_scores, scale,
     dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold, dropout_scale,
     SHARING: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
+    NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr,
 ):  # fmt: skip
     """Write `out` [Tq, H, D] and `logsumexp` [H, Tq]; the arguments are `cpu.Arguments`' and triton_launch's."""
     program, head = tl.program_id(0), tl.program_id(1)
@@ -57,6 +60,8 @@ def forward_kernel(
     a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
     b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
     position_Q = load_positions(q_positions, rows_Q, first_query, mask_Q)
+    if fire_pieces is not None:
+        norms = fire_norms(fire_extents, fire_shape, rows_Q, mask_Q)
     keep = (keep_rows, keep_positions, keep_low, keep_high, keep_threshold)
     dropout = (dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold)
 
@@ -77,6 +82,12 @@ def forward_kernel(
         position_K = load_positions(k_positions, rows_K, first_key, mask_K)
         index = bias_index(position_Q[:, None], position_K[None, :], reach)
         scores = base2_scores(products, scale, bias, head, reach, index, key_scores, rows_K[None, :], mask_K[None, :])
+        if fire_pieces is not None:
+            below, reached = fire_breaks_within(
+                position_Q, position_K, norms[0], fire_shape, fire_breaks, NUM_BREAKS, PIECES
+            )
+            x = fire_distances(position_Q, position_K, norms[0], fire_shape)
+            scores = add_fire(scores, x, below, reached, fire_breaks, fire_pieces, head, num_heads, LOG2_E, NUM_BREAKS)
         visible = mask_K[None, :]
         if block_ranks is not None:
             kept = mask_K[None, :]

@@ -30,11 +30,16 @@ class Tile:
 
 @dataclass(frozen=True)
 class Tiles:
-    """The tiles of the three kernels, for one architecture and width; those of `queries` are square (its diagonals)."""
+    """The tiles of the three kernels, for one architecture and width; those of `queries` are square (its diagonals).
+
+    With FIRE, the queries' kernel runs once more for the bias's gradient, with tiles of its own: both at once would
+    hold more than registers can.
+    """
 
     forward: Tile
     queries: Tile
     keys: Tile
+    fire: Tile | None = None
 
 
 # By architecture and width (the head dimension, rounded up to a power of two). Chosen by
@@ -54,7 +59,19 @@ TILES = {
         128: Tiles(Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1)),
     },
 }
-FLOAT32_TILES = Tiles(*[Tile(32, 32, 4, 1)] * 3)  # without tensor cores, registers hold less
+# With FIRE's bias, which holds the distances of a tile too; likewise.
+FIRE_TILES = {
+    "sm_80": {
+        64: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1)),
+        128: Tiles(Tile(64, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1), Tile(64, 32, 4, 1)),
+    },
+    "sm_90": {
+        64: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1)),
+        128: Tiles(Tile(64, 64, 8, 2), Tile(64, 64, 8, 1), Tile(128, 64, 8, 1), Tile(64, 64, 8, 1)),
+    },
+    "gfx942": {64: Tiles(*[Tile(64, 64, 4, 1)] * 4), 128: Tiles(*[Tile(64, 64, 4, 1)] * 4)},
+}
+FLOAT32_TILES = Tiles(*[Tile(32, 32, 4, 1)] * 4)  # without tensor cores, registers hold less
 
 
 def width_of(head_dim: int) -> int:
@@ -62,11 +79,12 @@ def width_of(head_dim: int) -> int:
     return max(16, triton.next_power_of_2(head_dim))
 
 
-def tiles_of(q_THD: torch.Tensor) -> Tiles:
+def tiles_of(given: Arguments) -> Tiles:
     """The tiles for a call; of an architecture not in the table, those of the nearest one that is."""
-    if q_THD.dtype == torch.float32:
+    if given.q.dtype == torch.float32:
         return FLOAT32_TILES
-    return TILES[_architecture(q_THD.device)][64 if width_of(q_THD.shape[2]) <= 64 else 128]
+    table = TILES if given.fire_pieces is None else FIRE_TILES
+    return table[_architecture(given.q.device)][64 if width_of(given.q.shape[2]) <= 64 else 128]
 
 
 def _architecture(device: torch.device) -> str:
@@ -77,7 +95,7 @@ def _architecture(device: torch.device) -> str:
 
 def forward(given: Arguments, out: torch.Tensor, logsumexp: torch.Tensor, tiles: Tiles | None = None) -> None:
     """Write every element of `out` [Tq, H, D] and of `logsumexp` [H, Tq] float32 (base 2)."""
-    tile = (tiles or tiles_of(given.q)).forward
+    tile = (tiles or tiles_of(given)).forward
     results = {"out": out, "logsumexp": logsumexp, **_block_ranks(given, tile)}
     _launch(forward_kernel, _query_grid(given, tile), tile, _common(given) | results)
 
@@ -90,13 +108,13 @@ def backward(
     gradients: dict[str, torch.Tensor],
     tiles: Tiles | None = None,
 ) -> None:
-    """Write every element of `gradients`: grad_q, grad_k, grad_v; if wanted grad_bias, grad_key_scores (float32)."""
-    tiles = tiles or tiles_of(given.q)
+    """Write every element of `gradients`, as `cpu.backward` does."""
+    tiles = tiles or tiles_of(given)
     delta = torch.empty_like(logsumexp)
     common = _common(given) | {"out": out, "logsumexp": logsumexp, "grad_out": grad_out, "delta": delta}
     shares_HPR, shares_GT = _bias_shares(given, gradients, tiles.queries), _score_shares(given, gradients)
     common |= {name: gradients[name] for name in ("grad_q", "grad_k", "grad_v")}
-    common |= {"bias_shares": shares_HPR, "score_shares": shares_GT}
+    common |= {"bias_shares": shares_HPR, "fire_shares": None, "score_shares": shares_GT}
     common |= {"VALUES": 1 if given.bias is None else triton.next_power_of_2(given.bias.shape[1])}
     # backward_keys reads the delta that backward_queries writes.
     query_arguments = common | _block_ranks(given, tiles.queries)
@@ -106,6 +124,8 @@ def backward(
     _launch(backward_keys, key_grid, tiles.keys, key_arguments)
     if shares_HPR is not None:
         torch.sum(shares_HPR, 1, out=gradients["grad_bias"])
+    if tiles.fire is not None and gradients.keys() & {"grad_fire_pieces", "grad_fire_shape"}:
+        _fire_gradient(given, common, gradients, tiles.fire)
     if shares_GT is not None:
         torch.sum(shares_GT, 0, out=gradients["grad_key_scores"])
 
@@ -119,6 +139,20 @@ def _bias_shares(given: Arguments, gradients: dict[str, torch.Tensor], tile: Til
         return None
     programs, heads = _query_grid(given, tile)
     return given.bias.new_zeros((heads, programs, given.bias.shape[1]))
+
+
+def _fire_gradient(given: Arguments, common: dict[str, Any], gradients: dict[str, torch.Tensor], tile: Tile) -> None:
+    """The queries' kernel once more: each program's sums of its head's intercepts, its slopes, c and L, added up."""
+    assert given.fire_pieces is not None, "a gradient of what was given"
+    programs, heads = grid = _query_grid(given, tile)
+    shares_HPX = given.fire_pieces.new_zeros((heads, programs, 2 * given.fire_pieces.shape[2] + 2))
+    arguments = common | _block_ranks(given, tile) | {"grad_q": None, "fire_shares": shares_HPX}
+    _launch(backward_queries, grid, tile, arguments)
+    sums_HX = shares_HPX.sum(1)
+    if "grad_fire_pieces" in gradients:
+        gradients["grad_fire_pieces"].copy_(sums_HX[:, :-2].unflatten(1, (2, -1)).transpose(0, 1))
+    if "grad_fire_shape" in gradients:
+        torch.sum(sums_HX[:, -2:], 0, out=gradients["grad_fire_shape"])
 
 
 def _score_shares(given: Arguments, gradients: dict[str, torch.Tensor]) -> torch.Tensor | None:
@@ -159,6 +193,8 @@ def _common(given: Arguments) -> dict[str, Any]:
     num_queries, num_heads, head_dim = given.q.shape
     numbers = {"num_sequences": len(given.cu_q) - 1, "num_queries": num_queries, "num_keys": len(given.k)}
     shapes = {"SHARING": num_heads // given.k.shape[1], "HEAD_DIM": head_dim, "WIDTH": width_of(head_dim)}
+    num_breaks = 0 if given.fire_breaks is None else len(given.fire_breaks)
+    shapes |= {"NUM_BREAKS": num_breaks, "PIECES": triton.next_power_of_2(num_breaks + 1)}
     return named | numbers | shapes | {"num_heads": num_heads, "reach": given.reach}
 
 

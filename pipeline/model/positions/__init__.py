@@ -3,6 +3,7 @@
 from pipeline.model.config import ModelConfig
 from pipeline.model.position_config import (
     AlibiPositions,
+    FirePositions,
     LearnedPositions,
     MPNetPositions,
     PositionConfig,
@@ -12,6 +13,7 @@ from pipeline.model.position_config import (
 )
 from pipeline.model.positions.absolute import Learned, Sinusoidal
 from pipeline.model.positions.alibi import Alibi
+from pipeline.model.positions.fire import Fire
 from pipeline.model.positions.mpnet import LearnedAndRelative
 from pipeline.model.positions.rotary import Rotary
 from pipeline.model.positions.scheme import Positions, Rotation
@@ -29,6 +31,8 @@ def build_positions(scheme: PositionConfig, config: ModelConfig, bidirectional: 
             return Rotary(scheme, config.d_kv)
         case AlibiPositions():
             return Alibi(config.num_heads, config.randomized_positions or 0)
+        case FirePositions():
+            return Fire(scheme, config.num_heads, bidirectional)
         case LearnedPositions():
             return Learned(scheme.max_positions, config.d_model)
         case MPNetPositions():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pipeline.batch import Batch
-from pipeline.kernels.attention import RelativeBias
+from pipeline.kernels.attention import Bias, RelativeBias
 from pipeline.kernels.attention.patterns import row_indices
 
 
@@ -32,6 +32,10 @@ class Rotation:
 class Positions(nn.Module):
     """A scheme that does nothing (NoPE); the others override what they do."""
 
+    def initial(self, name: str) -> tuple[float, float] | None:
+        """Mean and standard deviation of the parameter `name` of this module before training; None: as T5's."""
+        return None
+
     def inputs(self, x_TW: torch.Tensor, view: Batch) -> torch.Tensor:
         """The stack's inputs [T, W], with the places of the rows of `view` in them where the scheme puts them there."""
         return x_TW
@@ -40,7 +44,7 @@ class Positions(nn.Module):
         """How self-attention's queries and keys are turned; in layers that see only what is near, if `local`."""
         return None
 
-    def bias(self, view: Batch) -> RelativeBias | None:
+    def bias(self, view: Batch) -> Bias | None:
         """What is added to self-attention's scores."""
         return None
 

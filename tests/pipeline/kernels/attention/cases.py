@@ -7,18 +7,22 @@ from dataclasses import dataclass, replace
 import torch
 
 from pipeline.corruption import philox
-from pipeline.kernels.attention import IntervalPattern, Keep, RelativeBias
+from pipeline.kernels.attention import Bias, FireBias, IntervalPattern, Keep, RelativeBias
+from pipeline.kernels.attention.fire import fire_distances
+from pipeline.kernels.attention.patterns import row_indices
 from pipeline.kernels.dropout import Dropout
+from pipeline.model.positions.fire import piecewise
 
 LENGTHS = [0, 1, 2, 3, 17, 40, 64, 65, 130, 200]
 PATTERNS = ("full", "causal", "prefix", "window", "slot and others", "keep", "permuted")
-RESULTS = ("out", "q", "k", "v", "bias", "key_scores")
+RESULTS = ("out", "q", "k", "v", "bias", "fire_pieces", "fire_shape", "key_scores")
+WIDE = ("bias", "fire_pieces", "fire_shape", "key_scores")  # float32, whatever q, k and v are
 # Errors are relative to the result's norm, or where that is smaller (a gradient that cancels: one key seen) to the norm
 # of the output's gradient, for q and k times what scores multiply it by, scale * sqrt(D). bfloat16 rounds at 2e-3; q
 # and k see it twice, through the output and the probabilities.
 BOUNDS = {
     torch.float32: dict.fromkeys(RESULTS, 6e-6),
-    torch.bfloat16: {"out": 4e-3, "q": 2e-2, "k": 2e-2, "v": 5e-3, "bias": 1e-2, "key_scores": 1e-2},
+    torch.bfloat16: {"out": 4e-3, "q": 2e-2, "k": 2e-2, "v": 5e-3, **dict.fromkeys(WIDE, 1e-2)},
 }
 
 Compute = Callable[..., torch.Tensor]
@@ -28,7 +32,7 @@ Compute = Callable[..., torch.Tensor]
 class Case:
     """What an implementation is given; floating tensors in float64, rounded to each dtype tried."""
 
-    tensors: dict[str, torch.Tensor]  # q, k, v, perhaps bias and key_scores
+    tensors: dict[str, torch.Tensor]  # q, k, v, perhaps bias or fire_pieces and fire_shape, perhaps key_scores
     grad_out: torch.Tensor
     cu_q: torch.Tensor
     cu_k: torch.Tensor
@@ -36,11 +40,21 @@ class Case:
     positions: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
     scale: float = 1.0
     dropout: Dropout | None = None
+    breaks: torch.Tensor | None = None  # FIRE's
+    extents: torch.Tensor | None = None
+
+    def bias_of(self, tensors: dict[str, torch.Tensor]) -> Bias | None:
+        """The bias that is made of these tensors."""
+        if "bias" in tensors:
+            return RelativeBias(tensors["bias"], *self.positions)
+        if self.breaks is None or self.extents is None:
+            return None
+        pieces, shape = tensors["fire_pieces"], tensors["fire_shape"]
+        return FireBias(pieces, self.breaks.to(pieces.dtype), shape, self.extents, *self.positions)
 
     def rounded(self, dtype: torch.dtype) -> "Case":
         """The same case with q, k, v and the output's gradient rounded to `dtype`."""
-        wide = ("bias", "key_scores")
-        tensors = {name: x.to(torch.float32 if name in wide else dtype) for name, x in self.tensors.items()}
+        tensors = {name: x.to(torch.float32 if name in WIDE else dtype) for name, x in self.tensors.items()}
         return replace(self, tensors=tensors, grad_out=self.grad_out.to(dtype))
 
     def exact(self) -> "Case":
@@ -51,10 +65,9 @@ class Case:
     def results(self, compute: Compute) -> dict[str, torch.Tensor]:
         """The output and the gradients."""
         leaves = {name: x.detach().clone().requires_grad_() for name, x in self.tensors.items()}
-        bias = RelativeBias(leaves["bias"], *self.positions) if "bias" in leaves else None
         out = compute(
             *(leaves[name] for name in "qkv"),
-            *(self.cu_q, self.cu_k, self.pattern, bias, self.scale, self.dropout),
+            *(self.cu_q, self.cu_k, self.pattern, self.bias_of(leaves), self.scale, self.dropout),
             leaves.get("key_scores"),
         )
         return {
@@ -62,11 +75,26 @@ class Case:
             **dict(zip(leaves, torch.autograd.grad(out, leaves.values(), self.grad_out), strict=True)),
         }
 
+    def _steepest(self) -> float:
+        """How much a score changes, at most, with FIRE's c or L."""
+        if self.extents is None or len(self.extents) == 0:
+            return 0.0
+        shape, slopes = self.tensors["fire_shape"].double(), self.tensors["fire_pieces"][1]
+        distances = torch.arange(1.0, 300.0, dtype=torch.float64).expand(2, -1)
+        extremes = torch.stack([self.extents.min(), self.extents.max()])
+        changes = torch.autograd.functional.jacobian(lambda x: fire_distances(distances, extremes, x), shape)
+        return float(changes.abs().max() * slopes.abs().max())
+
     def errors(self, compute: Compute, reference: Compute) -> dict[str, float]:
         """Relative errors of `compute` by result, against `reference` in float64."""
+        return self.relative_errors(self.results(compute), reference)
+
+    def relative_errors(self, got: dict[str, torch.Tensor], reference: Compute) -> dict[str, float]:
+        """How far results are from those of `reference` in float64."""
         floor = self.grad_out.double().norm().clamp(min=1e-30)  # there may be no rows
         floors = dict.fromkeys("qk", floor * max(1.0, self.scale * self.grad_out.shape[2] ** 0.5))
-        exact, got = self.exact().results(reference), self.results(compute)
+        floors["fire_shape"] = floor * max(1.0, self._steepest())
+        exact = self.exact().results(reference)
         return {
             name: float((got[name] - exact[name]).norm() / exact[name].norm().clamp(min=floors.get(name, floor)))
             for name in exact
@@ -104,7 +132,24 @@ def draw_case(seed: int) -> Case:
     rows, sample = torch.arange(num_q) + 7, torch.full((num_q,), 2**32 + 1)
     dropout = Dropout(0.3, philox.Key(9, 2**32 - 1), rows, sample) if rng.random() < 0.3 else None
     scale = rng.choice([1.0, 0.3, head_dim**-0.5])
-    return Case(tensors, normal(num_q, heads, head_dim), cu_q, cu_k, pattern, positions, scale, dropout)
+    case = Case(tensors, normal(num_q, heads, head_dim), cu_q, cu_k, pattern, positions, scale, dropout)
+    return with_fire(case, seed) if "bias" in tensors and rng.random() < 0.4 else case
+
+
+def with_fire(case: Case, seed: int) -> Case:
+    """The same case with FIRE's bias instead; thresholds among the extents, which are positions or the greatest one."""
+    rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    width, (num_queries, heads, _) = rng.choice([1, 5, 32]), case.tensors["q"].shape
+    # In float32 from the start: a gradient of a piece counts who lies on it, which a rounded break would change.
+    drawn = (torch.randn(*shape, generator=generator) for shape in ((width,), (width,), (heads, width)))
+    pieces, breaks = piecewise(*drawn)
+    shape = torch.tensor([rng.choice([0.05, 0.5]), rng.choice([8.0, 64.0, 500.0])])
+    tensors = {name: x for name, x in case.tensors.items() if name != "bias"}
+    tensors |= {"fire_pieces": pieces.double(), "fire_shape": shape.double()}
+    extents = row_indices(case.cu_q, num_queries).clamp(min=0) if case.positions[0] is None else case.positions[0]
+    if rng.random() < 0.5:
+        extents = torch.full_like(extents, 300)
+    return replace(case, tensors=tensors, breaks=breaks, extents=extents)
 
 
 def draw_pattern(

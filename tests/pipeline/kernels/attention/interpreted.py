@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pipeline.kernels.attention import RelativeBias, cpu, triton_launch
+from pipeline.kernels.attention import cpu, triton_launch
 from pipeline.kernels.attention.operator import flatten
 from pipeline.kernels.attention.reference import attention_reference
 from pipeline.kernels.attention.triton_launch import Tile, Tiles
@@ -20,15 +20,22 @@ from tests.pipeline.kernels.attention.cases import Case, boundaries, draw_case
 from tests.pipeline.kernels.attention.test_hard_patterns import mpnet
 
 # Small, of different shapes where they may differ: sequences have many tiles, and the last is never full.
-TILES = Tiles(forward=Tile(64, 32, 4, 1), queries=Tile(32, 32, 4, 1), keys=Tile(32, 64, 4, 1))
+TILES = Tiles(Tile(64, 32, 4, 1), queries=Tile(32, 32, 4, 1), keys=Tile(32, 64, 4, 1), fire=Tile(64, 32, 4, 1))
 MAX_ROWS, MAX_WORK = 210, 60_000  # rows of a case, and rows by heads by reach: the interpreter is slow
 
 
 def results(case: Case) -> dict[str, torch.Tensor]:
     """What the kernels write into memory full of NaN; like `Case.results`."""
     tensors = case.tensors
-    bias = RelativeBias(tensors["bias"], *case.positions) if "bias" in tensors else None
-    others = (case.cu_q, case.cu_k, case.pattern, bias, case.scale, case.dropout, tensors.get("key_scores"))
+    others = (
+        case.cu_q,
+        case.cu_k,
+        case.pattern,
+        case.bias_of(tensors),
+        case.scale,
+        case.dropout,
+        tensors.get("key_scores"),
+    )
     given = cpu.Arguments(*flatten(*(tensors[name] for name in "qkv"), *others))
     out, logsumexp = _nan(given.q), torch.full((given.q.shape[1], len(given.q)), torch.nan)
     gradients = {f"grad_{name}": _nan(tensors[name]) for name in tensors}
@@ -67,18 +74,16 @@ def two_streams() -> Case:
     return Case(tensors, grad_out, boundaries([num_queries]), boundaries([num_keys]), pattern, positions)
 
 
-def errors(case: Case) -> dict[str, float]:
-    """Relative errors by result, as in `Case.errors`."""
-    floor = case.grad_out.double().norm().clamp(min=1e-30)
-    exact, got = case.exact().results(attention_reference), results(case)
-    return {name: float((got[name] - exact[name]).norm() / exact[name].norm().clamp(min=floor)) for name in exact}
-
-
 def main() -> None:
     torch.set_num_threads(1)
     for name, case in cases():
         for dtype in (torch.float32, torch.float16):
-            line = {"case": name, "dtype": str(dtype), "errors": errors(case.rounded(dtype))}
+            rounded = case.rounded(dtype)
+            line = {
+                "case": name,
+                "dtype": str(dtype),
+                "errors": rounded.relative_errors(results(rounded), attention_reference),
+            }
             sys.stdout.write(json.dumps(line) + "\n")
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from pipeline.corruption import philox
-from pipeline.kernels.attention import IntervalPattern, RelativeBias, attention, cpu
+from pipeline.kernels.attention import Bias, FireBias, IntervalPattern, RelativeBias, attention, cpu
 from pipeline.kernels.attention.operator import attention_fused, fits, flatten
 from pipeline.kernels.attention.reference import attention_reference
 from pipeline.kernels.dropout import Dropout
-from tests.pipeline.kernels.attention.cases import BOUNDS, Case, boundaries, draw_case
+from tests.pipeline.kernels.attention.cases import BOUNDS, WIDE, Case, boundaries, draw_case
 
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -54,7 +54,7 @@ def test_every_instruction_set_agrees_with_float64(instructions: str) -> None:
 def poisoned_results(case: Case) -> dict[str, torch.Tensor]:
     """What the kernel writes into memory full of NaN."""
     tensors = (case.tensors[name] for name in "qkv")
-    bias = RelativeBias(case.tensors["bias"], *case.positions) if "bias" in case.tensors else None
+    bias = case.bias_of(case.tensors)
     scores = case.tensors.get("key_scores")
     others = (case.cu_q, case.cu_k, case.pattern, bias, case.scale, case.dropout, scores)
     given = cpu.Arguments(*flatten(*tensors, *others))
@@ -65,7 +65,7 @@ def poisoned_results(case: Case) -> dict[str, torch.Tensor]:
     out, logsumexp = nan(given.q), torch.full((given.q.shape[1], len(given.q)), torch.nan)
     cpu.forward(given, out, logsumexp)
     gradients = {f"grad_{name}": nan(getattr(given, name)) for name in "qkv"}
-    gradients |= {f"grad_{name}": nan(case.tensors[name]) for name in ("bias", "key_scores") if name in case.tensors}
+    gradients |= {f"grad_{name}": nan(case.tensors[name]) for name in WIDE if name in case.tensors}
     cpu.backward(given, out, logsumexp, case.grad_out, gradients)
     return {"out": out, "logsumexp": logsumexp, **gradients}
 
@@ -161,16 +161,20 @@ def test_the_kernel_takes_what_fits_and_leaves_the_rest_to_the_reference() -> No
     assert not fits(x, x, x, always)
 
 
-def peak_bytes(num_rows: int) -> int:
+def fire_bias(num_rows: int) -> FireBias:
+    """Rows beyond half of them are normalised one by one."""
+    pieces, shape = torch.randn(2, 1, 6, requires_grad=True), torch.tensor([0.1, num_rows / 2], requires_grad=True)
+    return FireBias(pieces, torch.tensor([-0.5, 0.1, 0.2, 0.4, 0.9]), shape, torch.arange(num_rows))
+
+
+def peak_bytes(num_rows: int, bias: Bias) -> int:
     """What one forward and backward of a single sequence adds to the process's memory at its peak."""
     cu_seqlens = boundaries([num_rows])
     q, k, v = (torch.randn(num_rows, 1, 32).bfloat16().requires_grad_() for _ in range(3))
-    values = torch.zeros(1, 65, requires_grad=True)
     Path("/proc/self/clear_refs").write_text("5")  # the peak becomes what is resident now
     before = status_bytes("VmRSS")
-    attention(
-        q, k, v, cu_seqlens, cu_seqlens, IntervalPattern.causal(cu_seqlens, num_rows), RelativeBias(values)
-    ).sum().backward()
+    pattern = IntervalPattern.causal(cu_seqlens, num_rows)
+    attention(q, k, v, cu_seqlens, cu_seqlens, pattern, bias).sum().backward()
     return status_bytes("VmHWM") - before
 
 
@@ -179,12 +183,14 @@ def status_bytes(field: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def test_peak_memory_is_linear_in_the_rows() -> None:
-    peak_bytes(256)
-    num_rows = 8192
+@pytest.mark.parametrize("name", ["table", "fire"])
+def test_peak_memory_is_linear_in_the_rows(name: str) -> None:
+    table, num_rows = RelativeBias(torch.zeros(1, 65, requires_grad=True)), 8192
+    peak_bytes(256, table)
     # Packed copies of q and dO (two each), float32 sums of dq, the results: under 1.5 kB
     # a row of 32; a quarter of what one [L, L] matrix of bfloat16 takes.
-    assert peak_bytes(num_rows) < 1536 * num_rows + 2**22 < num_rows**2 / 2
+    bias = table if name == "table" else fire_bias(num_rows)
+    assert peak_bytes(num_rows, bias) < 1536 * num_rows + 2**22 < num_rows**2 / 2
 
 
 def test_torch_compile_traces_through_and_the_operators_are_sound() -> None:
@@ -203,5 +209,7 @@ def test_torch_compile_traces_through_and_the_operators_are_sound() -> None:
     gradients = (torch.autograd.grad(out, (q, k, v, values), weights) for out in (expected, got))
     for one, other in zip(*gradients, strict=True):
         assert torch.equal(one, other)
-    flat = flatten(q, k, v, cu_seqlens, cu_seqlens, pattern, RelativeBias(values), 0.5, None, None)
-    torch.library.opcheck(torch.ops.spanwright.attention.default, flat)
+    fire = FireBias(torch.randn(2, 2, 4, requires_grad=True), torch.arange(3.0), torch.ones(2), torch.arange(53))
+    for bias in (RelativeBias(values), fire):
+        flat = flatten(q, k, v, cu_seqlens, cu_seqlens, pattern, bias, 0.5, None, None)
+        torch.library.opcheck(torch.ops.spanwright.attention.default, flat)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from pipeline.corruption import philox
-from pipeline.kernels.attention import IntervalPattern, Keep, RelativeBias, attention
+from pipeline.kernels.attention import FireBias, IntervalPattern, Keep, RelativeBias, attention
 from pipeline.kernels.attention.bias import diagonal_sums, diagonals, fold_diagonals, toeplitz
 from pipeline.kernels.dropout import Dropout
+from pipeline.model.positions.fire import piecewise
 
 HEADS, WIDTH, REACH = 2, 4, 3
 CU_Q = torch.tensor([0, 3, 3, 4, 9, 9], dtype=torch.int32)
@@ -141,6 +142,25 @@ def test_gradients_pass_gradcheck(positions: torch.Tensor | None) -> None:
         return attention(*tensors[:3], CU_Q, CU_Q, pattern, bias, 0.7, drop)
 
     assert torch.autograd.gradcheck(call, (q, k, v, values))
+
+
+@pytest.mark.parametrize("positions", [None, torch.tensor([0, 2, 3, 0, 5, 1, 1, 4, 7, 0, 0])])
+@pytest.mark.parametrize(
+    "pattern", [IntervalPattern.causal(CU_Q, NUM_Q), IntervalPattern.full(CU_Q, NUM_Q, CU_Q, NUM_Q)]
+)
+def test_fires_gradients_pass_gradcheck(positions: torch.Tensor | None, pattern: IntervalPattern) -> None:
+    q, k, v, _ = inputs(num_k=NUM_Q)
+    generator = torch.Generator().manual_seed(4)
+    perceptron = [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((5,), (5,), (HEADS, 5))]
+    pieces, breaks = piecewise(*perceptron)
+    shape = torch.tensor([0.3, 2.5], dtype=torch.float64)  # rows on both sides of the threshold
+    extents = spread(CU_Q, NUM_Q)[1] if positions is None else positions
+
+    def call(*tensors: torch.Tensor) -> torch.Tensor:
+        bias = FireBias(tensors[3], breaks, tensors[4], extents, positions, positions)
+        return attention(*tensors[:3], CU_Q, CU_Q, pattern, bias, 0.7)
+
+    assert torch.autograd.gradcheck(call, (q, k, v, pieces.requires_grad_(), shape.requires_grad_()))
 
 
 def test_fewer_key_heads_are_read_by_as_many_query_heads_each() -> None:

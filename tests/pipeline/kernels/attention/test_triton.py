@@ -19,7 +19,7 @@ from pipeline.kernels.attention.operator import attention_fused
 from pipeline.kernels.attention.reference import attention_reference
 from pipeline.kernels.attention.triton_backward import backward_keys, backward_queries
 from pipeline.kernels.attention.triton_forward import forward_kernel
-from pipeline.kernels.attention.triton_launch import TILES, Tile
+from pipeline.kernels.attention.triton_launch import FIRE_TILES, TILES, Tile
 from tests.pipeline.kernels.attention.cases import BOUNDS, Case, draw_case
 
 ROOT = Path(__file__).parents[4]
@@ -52,9 +52,19 @@ SHARED_BYTES = {"sm_80": 99 * 1024, "sm_90": 227 * 1024, "gfx942": 64 * 1024}
 KNOWN_SPILLS = {("gfx942", 128, "keys"): 10}
 KERNELS = {"forward": forward_kernel, "queries": backward_queries, "keys": backward_keys}
 NARROW = ("q", "k", "v", "out", "grad_out", "grad_q", "grad_k", "grad_v")
-WIDE = ("logsumexp", "delta", "bias", "bias_shares")
-INDICES = ("cu_q", "cu_k", "key_ranks", "a_start", "a_stop", "block_ranks", "tile_intervals")
+WIDE = (
+    "logsumexp",
+    "delta",
+    "bias",
+    "bias_shares",
+    *(f"fire_{name}" for name in ("pieces", "breaks", "shape", "shares")),
+)
+INDICES = ("fire_extents", "cu_q", "cu_k", "key_ranks", "a_start", "a_stop", "block_ranks", "tile_intervals")
 # What a call of an encoder or decoder with a learned bias does not give; see triton_launch._common.
+BIASES = {
+    "table": ("bias", "bias_shares"),
+    "fire": ("fire_pieces", "fire_breaks", "fire_shape", "fire_extents", "fire_shares"),
+}
 ABSENT = (
     *("b_start", "b_stop", "query_ranks", "keep_rows", "keep_positions", "q_positions", "k_positions"),
     *("key_scores", "score_shares", "dropout_rows", "dropout_positions"),
@@ -64,6 +74,7 @@ ABSENT = (
 def compiled(kernel: Any, tile: Tile, target: GPUTarget, head_dim: int, absent: tuple[str, ...]) -> Any:
     """The kernel for bfloat16 and contiguous positions."""
     constants: dict[str, Any] = {"SHARING": 1, "HEAD_DIM": head_dim, "WIDTH": head_dim, "VALUES": 512}
+    constants |= {"NUM_BREAKS": 32, "PIECES": 64}
     constants |= {"QUERIES": tile.queries, "KEYS": tile.keys} | dict.fromkeys(absent)
     types = dict.fromkeys(NARROW, "*bf16") | dict.fromkeys(WIDE, "*fp32") | dict.fromkeys(INDICES, "*i32")
     types |= {"scale": "fp32", "dropout_scale": "fp32"} | dict.fromkeys(constants, "constexpr")
@@ -94,12 +105,44 @@ def test_the_kernels_compile_without_spills(
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     tiles = TILES[architecture][head_dim]
     for name, kernel in KERNELS.items():
-        tile = getattr(tiles, name)
-        assert tile.queries >= 64
-        assert tile.keys >= 64
-        code = compiled(kernel, tile, TARGETS[architecture], head_dim, ABSENT)
+        absent = (*ABSENT, *BIASES["fire"])
+        code = assert_compiles(kernel, getattr(tiles, name), architecture, head_dim, absent)
         assert spills(code, tmp_path) <= KNOWN_SPILLS.get((architecture, head_dim, name), 0), name
-        assert code.metadata.shared <= SHARED_BYTES[architecture], name
+
+
+@pytest.mark.parametrize(
+    ("architecture", "head_dim"),
+    [
+        pytest.param(
+            architecture, head_dim, marks=() if (architecture, head_dim) == ("sm_90", 64) else pytest.mark.long
+        )
+        for architecture in TARGETS
+        for head_dim in (64, 128)
+    ],
+)
+def test_with_fire_the_kernels_compile_without_spills(
+    architecture: str, head_dim: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    tiles = FIRE_TILES[architecture][head_dim]
+    launches = {"forward": (forward_kernel, ()), "queries": (backward_queries, ("fire_shares",))}
+    launches |= {"keys": (backward_keys, ()), "fire": (backward_queries, ("grad_q",))}
+    for name, (kernel, absent) in launches.items():
+        narrow = (architecture, head_dim, name) == ("sm_80", 128, "fire")  # 64 keys a tile spill there
+        absent = (*ABSENT, *BIASES["table"], *absent)
+        code = assert_compiles(kernel, getattr(tiles, name), architecture, head_dim, absent, 32 if narrow else 64)
+        assert spills(code, tmp_path) == 0, name
+
+
+def assert_compiles(
+    kernel: Any, tile: Tile, architecture: str, head_dim: int, absent: tuple[str, ...], keys: int = 64
+) -> Any:
+    """The kernel, whose tile is no smaller than 64 by `keys` and fits the shared memory."""
+    assert tile.queries >= 64
+    assert tile.keys >= keys
+    code = compiled(kernel, tile, TARGETS[architecture], head_dim, absent)
+    assert code.metadata.shared <= SHARED_BYTES[architecture]
+    return code
 
 
 def test_attention_needs_no_triton_on_cpu() -> None:

@@ -24,6 +24,9 @@ SCHEMES: list[dict[str, Any]] = [
     {"positions": {"kind": "learned", "max_positions": 64}},
     {"positions": "sinusoidal"},
     {"positions": "t5", "decoder_positions": "none"},
+    {"positions": "fire"},
+    {"positions": {"kind": "fire", "threshold": 15.0, "width": 5}},  # one sequence is longer
+    {"positions": "fire", "randomized_positions": 100},
     {"positions": "rope", "randomized_positions": 100},
     {"positions": "t5", "randomized_positions": 100},
     {"positions": "alibi", "randomized_positions": 500},
