@@ -67,7 +67,11 @@ def can_fill_in(config: RunConfig) -> bool:
     """Whether the exported model fills gaps: a decoder that writes after sentinels, or an encoder with its head."""
     if "hf" not in config.export.to:
         return False
-    return not config.model.layers.has_decoder or isinstance(config.corruption.layout, SentinelTargets)
+    corruption = config.corruption
+    writes_after_sentinels = (
+        isinstance(corruption.layout, SentinelTargets) and corruption.replace.kind == "sentinel_per_span"
+    )
+    return not config.model.layers.has_decoder or writes_after_sentinels
 
 
 def find_snippets(data: Data) -> Iterator[Snippet]:
