@@ -28,7 +28,9 @@ def recipe_facts() -> list[dict[str, Any]]:
         config = load_config(str(path), ("data.paths=[corpus]",))
         parameters = count_parameters(config.model, STATED_VOCAB_SIZE)
         needs = [f"data.columns.{column.name}" for column in config.corruption.columns]
-        facts.append({**config.recipe.model_dump(mode="json"), "parameters": parameters, "needs": needs})
+        facts.append(
+            {**config.recipe.model_dump(mode="json", exclude={"columns"}), "parameters": parameters, "needs": needs}
+        )
     return facts
 
 

@@ -48,6 +48,8 @@ class RecipeFacts(Section):
     summary: str
     export: str
     variants: tuple[str, ...] = ()
+    columns: dict[str, Any] = Field(default_factory=dict)
+    """The columns it reads: those that the `data:` section says nothing about are made as it says here."""
 
 
 class RunSection(Section):
@@ -73,6 +75,16 @@ class RunConfig(Section):
     export: ExportConfig = ExportConfig()
     run: RunSection = RunSection()
     deepspeed: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_gets_the_columns_of_the_recipe(cls, values: Any) -> Any:
+        """So that `data=my.yaml` need not know which recipe will read it."""
+        wanted = _section(_section(values, "recipe"), "columns")
+        data = _section(values, "data")
+        if not wanted or not data:
+            return values
+        return {**values, "data": {**data, "columns": {**wanted, **_section(data, "columns")}}}
 
     @field_validator("objective")
     @classmethod
@@ -139,6 +151,12 @@ class RunConfig(Section):
     def export_dir(self) -> Path:
         """The exported models."""
         return self.run_dir / "export"
+
+
+def _section(values: Any, key: str) -> Mapping[str, Any]:
+    """The section `key` of a config that is not checked yet; empty where there is none."""
+    found = values.get(key) if isinstance(values, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> RunConfig:

@@ -1,0 +1,21 @@
+"""Combinations that cannot work are refused when the config is read, with the reason and what to do instead."""
+
+import pytest
+
+from data_prep.errors import InputError
+from pipeline.config import load_config
+
+# Recipe, overrides, what the message says.
+REFUSED = [
+    ("bert", ("model.positions.kind=none",), "bag of words"),
+    ("bert", ("model=small",), "bert_base"),
+    ("bert_wwm", ("corruption.replace={kind: mask_per_span}",), "Use replace token_by_token"),
+    ("rom", ("corruption.layout={kind: permuted}",), "Use select permutation_tail"),
+    ("t5_span", ("model=bert_base",), "model=small"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "overrides", "message"), REFUSED)
+def test_it_is_refused_with_the_reason_and_a_way_out(recipe: str, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_config(recipe, ["data.paths=[corpus]", *overrides])
