@@ -6,9 +6,12 @@ beside it.
 Stages
 1. gather   the windows' pieces into flat arrays                            (pieces.py)
 2. mask     select, replace, lay out and pad them, all samples in one call  (pipeline/kernels/masking)
+
+`apply` does both. They may be done in two places: loader workers gather, and masking follows on the device.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +25,11 @@ from pipeline.corruption.replace import TokenByToken, ordinary_tokens
 from pipeline.corruption.similar import load_similar
 from pipeline.kernels import masking
 from pipeline.kernels.masking.plan import MaskingPlan
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.kernels.masking.device_text import Text
 
 
 class Corruption:
@@ -68,11 +76,26 @@ class Corruption:
 
     def apply(self, samples: Sequence[SampleLike]) -> MicroBatch:
         """The views of B samples: T = B * max_rows[view] rows and N = B * max_pieces sequences in each view."""
-        pieces = gather_pieces(samples, self._columns)
-        self._assert_fits(pieces)
+        pieces = self.gather(samples)
         return MicroBatch(self._views(pieces), pieces.positions)
 
-    def _views(self, pieces: Pieces) -> Views:
+    def gather(self, samples: Sequence[SampleLike]) -> Pieces:
+        """The raw text of B samples, and the columns that are read with it."""
+        pieces = gather_pieces(samples, self._columns)
+        self._assert_fits(pieces)
+        return pieces
+
+    def mask_on(self, device: "torch.device", pieces: Pieces) -> MicroBatch:
+        """What apply gives, as tensors on `device`, masked there."""
+        return MicroBatch(self._views(masking.send(pieces, device)), pieces.positions).to(device)
+
+    def check_device(self, device: "torch.device") -> None:
+        """InputError unless mask_on works for `device`."""
+        masking.check_device(self.config, device)
+        if self._second is not None:
+            self._second.check_device(device)
+
+    def _views(self, pieces: "Pieces | Text") -> Views:
         views = masking.mask(self._plan, pieces)
         return views if self._second is None else {**views, DECODER: self._second._views(pieces)[ENCODER]}
 

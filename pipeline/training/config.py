@@ -61,6 +61,8 @@ class TrainingConfig(Section):
     """TensorBoard samples of views and predictions every so many steps (default: whenever held-out loss is taken)."""
     loader_workers: NaturalInt = 1
     """Processes per rank that build batches (0: the training process does)."""
+    masking: Literal["loader", "device"] = "loader"
+    """Where text is masked: by the loader's processes, or on the device after the raw text has arrived there."""
     stop_after: PositiveFloat | None = None
     """Wall-clock seconds after which the run saves and stops, to be continued by the same command."""
     peak_tflops: PositiveFloat | None = None

@@ -39,7 +39,7 @@ def changed(base: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("training.ranks", 4), ("training.micro_batch", 1), ("training.zero_stage", 3), ("training.log_every", 1),
         ("training.activation_checkpointing", True), ("training.evaluate_every", 3), ("training.loader_workers", 4),
         ("training.threads_per_rank", 2), ("training.stop_after", 60.0), ("checkpoint.save_every", 3),
-        ("run.dir", "/elsewhere"),
+        ("run.dir", "/elsewhere"), ("training.masking", "device"),
     ],
 )  # fmt: skip
 def test_how_a_run_is_computed_and_watched_may_change(path, value):

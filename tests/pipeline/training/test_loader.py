@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from data_prep.errors import InputError
 from pipeline.batch import Batch, MicroBatch
 from pipeline.config import load_run
 from pipeline.corruption.config import CorruptionConfig
+from pipeline.objectives import build_objective
 from pipeline.training.assembly import open_data
 from pipeline.training.config import TrainingConfig
 from pipeline.training.loader import MicroBatches, RankPositions, load_steps
@@ -67,6 +69,29 @@ def test_loader_workers_change_nothing(make_run):
     assert [firsts for firsts, _ in read[0]] == [[6, 7], [10, 11], [14, 15]]
     assert read[1] == read[0]
     assert read[2] == read[0]
+
+
+def test_masking_where_the_text_arrives_gives_the_same_views_and_losses(make_run):
+    run = load_run(make_run(ranks=1, micro_batch=2, steps=3))
+    data = open_data(run)
+    objective = build_objective(run.objective, run.model, data.tokenizer.vocab_size, run.run.seed)
+    read: dict[tuple[str, int], list[MicroBatch]] = {}
+    for masking, workers in (("loader", 0), ("device", 1)):
+        training = run.training.model_copy(update={"masking": masking})
+        steps = load_steps(data.micro_batches, RankPositions(training, 0, 1, 1), workers, torch.device("cpu"))
+        read[masking, workers] = [micro_batch for step in steps for micro_batch in step]
+    expected = read.pop(("loader", 0))
+    assert len(expected) == 4
+    for micro_batches in read.values():
+        for ours, theirs in zip(micro_batches, expected, strict=True):
+            assert ours.positions.tolist() == theirs.positions.tolist()
+            assert ours.views.keys() == theirs.views.keys()
+            for name, view in theirs.views.items():
+                for field in dataclasses.fields(view):
+                    here, there = getattr(ours.views[name], field.name), getattr(view, field.name)
+                    assert here is there is None or (here.dtype == there.dtype and torch.equal(here, there)), field.name
+            losses = [float(objective(each.views)["denoising"][0]).hex() for each in (ours, theirs)]
+            assert losses[0] == losses[1]
 
 
 def test_a_column_the_dataset_lacks_is_named_before_anything_is_read(make_run):

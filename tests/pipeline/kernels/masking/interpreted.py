@@ -3,7 +3,8 @@
     TRITON_INTERPRET=1 python -m tests.pipeline.kernels.masking.interpreted SAMPLES_EACH STEP NUM_LONG
 
 compares every STEPth combination of select, replace and layout with the C++ kernel (with the reference where there is
-no compiler), on so many samples each, and on the first NUM_LONG of pieces of 8,192, 8,191 and 0 tokens, and prints how many pieces agreed.
+no compiler), on so many samples each, and LONG on the first NUM_LONG of pieces of 8,192, 8,191 and 0 tokens. It prints
+how many pieces agreed.
 """
 
 import sys
