@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO_DIR ?= runs/demo
+TEST_WORKERS ?= 2
 BENCHMARKS ?= tokenize prep masking attention
 
 .PHONY: help setup demo test test-long check bench clean
@@ -30,7 +31,7 @@ test: setup  ## The whole suite (under 20 minutes on 2 cores)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy pipeline data_prep launch benchmarks
-	$(BIN)/pytest -m 'not long'
+	$(BIN)/pytest -m 'not long' -n $(TEST_WORKERS) --dist loadfile
 
 test-long: setup  ## Full-size versions of the long tests
 	$(BIN)/pytest -m long

@@ -8,6 +8,10 @@ import pytest
 
 ALLOWED_SKIP = "no GPU"
 
+# Tests that run side by side have a core each: more threads than cores wait for each other most of the time.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A shell starts background jobs with SIGINT ignored, and every process below inherits that: Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
