@@ -32,7 +32,7 @@ from pipeline.evaluation.config import EvaluationConfig
 from pipeline.export.config import ExportConfig
 from pipeline.model.config import ModelConfig
 from pipeline.model.stock import stock_refusal
-from pipeline.objectives import check_architecture, objective_config, objective_views
+from pipeline.objectives import check_architecture, check_objective, objective_config, objective_views
 from pipeline.stream import StreamConfig
 from pipeline.training.config import TrainingConfig
 
@@ -113,6 +113,7 @@ class RunConfig(Section):
             )
         try:
             check_architecture(self.objective, self.model)
+            check_objective(self)
         except InputError as error:
             raise ValueError(str(error)) from None
         return self

@@ -72,15 +72,26 @@ class Block(nn.Module):
         sight: Sight,
         memory_SW: torch.Tensor | None = None,
         memory_sight: Sight | None = None,
+        source_TW: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """One layer over the rows of `view`; `memory_SW` is the other stack's output when there is one."""
+        """One layer over the rows of `view`; `memory_SW` is the other stack's output when there is one.
+
+        Self-attention takes keys and values from `source_TW` where it is given.
+        """
+        if source_TW is not None and self.norm_first:
+            source_TW = self.self_norm(source_TW)
 
         def join(
             x: torch.Tensor, norm: nn.Module, part: Callable[..., torch.Tensor], dropout: RowDropout
         ) -> torch.Tensor:
             return x + dropout(part(norm(x)), view) if self.norm_first else norm(x + dropout(part(x), view))
 
-        x_TW = join(x_TW, self.self_norm, lambda x: self.self_attention(x, x, view, sight), self.dropout_self)
+        x_TW = join(
+            x_TW,
+            self.self_norm,
+            lambda x: self.self_attention(x, x if source_TW is None else source_TW, view, sight),
+            self.dropout_self,
+        )
         if self.has_cross_attention:
             assert memory_SW is not None, "this stack reads another stack's output"
             assert memory_sight is not None, "and must know which of its rows it sees"

@@ -51,10 +51,14 @@ class MaskedHead(nn.Module):
         label_smoothing: float = 0.0,
     ) -> torch.Tensor:
         """Logits [T, V] of states [T, W]; with labels [T], the sum of their cross entropy instead."""
-        x_TW = self.norm(nn.functional.gelu(self.dense(x_TW)))
+        x_TW = self.transform(x_TW)
         if labels_T is None:
             return nn.functional.linear(x_TW, self.weight, self.bias)
         return linear_cross_entropy_sum(x_TW, self.weight, labels_T, z_loss, label_smoothing, self.bias)
+
+    def transform(self, x_TW: torch.Tensor) -> torch.Tensor:
+        """What the embedding's matrix is multiplied with [T, W]."""
+        return self.norm(nn.functional.gelu(self.dense(x_TW)))
 
 
 def build_head(config: ModelConfig, vocab_size: int, embedding_VW: torch.Tensor) -> TokenHead | MaskedHead:

@@ -86,3 +86,10 @@ PositionConfig = Annotated[
     Field(discriminator="kind"),
     BeforeValidator(_bare_word),
 ]
+
+
+def relative_part(scheme: PositionConfig) -> PositionConfig:
+    """What is left of a scheme in a stack that continues states with places in them: nothing of added vectors."""
+    if isinstance(scheme, MPNetPositions):
+        return T5Positions()
+    return NoPositions() if isinstance(scheme, LearnedPositions | SinusoidalPositions) else scheme

@@ -61,23 +61,29 @@ class Transformer(nn.Module):
         memory_sight: Sight | None = None,
         local_pattern: IntervalPattern | None = None,
         taps: list[torch.Tensor] | None = None,
+        source_TW: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The last hidden states [T, W] of the rows of `view`, whose inputs are `x_TW` [T, W].
 
-        `local_pattern` is what local layers see. Each block's output is appended to `taps`.
+        `local_pattern` is what local layers see. Each block's output is appended to `taps`. With `source_TW` [T, W]
+        self-attention takes keys and values from there, not from the rows' own states.
         """
         view = self.randomized_positions(view)
         bias = self.positions.bias(view)
         sight = Sight(view.cu_seqlens, pattern, bias, self.positions.rotation(view))
         local = local_pattern and Sight(view.cu_seqlens, local_pattern, bias, self.positions.rotation(view, local=True))
         if self.reads_embeddings:
-            x_TW = self.dropout_inputs(self.embedding_norm(self.positions.inputs(x_TW, view)), view)
+            x_TW = self.inputs(x_TW, view)
         for number, block in enumerate(self.blocks):
             seen = local if local and self.config.is_local(number) else sight
-            x_TW = self._run(block, x_TW, view, seen, memory_SW, memory_sight)
+            x_TW = self._run(block, x_TW, view, seen, memory_SW, memory_sight, source_TW)
             if taps is not None:
                 taps.append(x_TW)
         return self.dropout_outputs(self.norm(x_TW), view)
+
+    def inputs(self, x_TW: torch.Tensor, view: Batch) -> torch.Tensor:
+        """What the first block reads [T, W] of the embedded rows: their places in them, normalised, dropped."""
+        return self.dropout_inputs(self.embedding_norm(self.positions.inputs(x_TW, view)), view)
 
     def _run(self, block: nn.Module, *arguments: object) -> torch.Tensor:
         if self.activation_checkpointing and torch.is_grad_enabled():

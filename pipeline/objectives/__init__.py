@@ -6,6 +6,7 @@ A file NAME.py here holds `Config`, what an `objective:` section of `kind: NAME`
 - `counts(views) -> {term: count}`: from the data alone, so that the global counts are known before the first backward;
 - `forward(views) -> {term: (sum, count)}`: each term's loss summed over the micro-batch, a float32 scalar;
 - `predict(views)`: [T] of the view that carries the labels, the model's own best guess where they are.
+It may hold `check(config, run)`, which raises InputError for a corruption or model that it cannot work with.
 """
 
 import difflib
@@ -23,6 +24,7 @@ from data_prep.section import Section
 if TYPE_CHECKING:
     from torch import nn
 
+    from pipeline.config import RunConfig
     from pipeline.model.config import ModelConfig
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -64,6 +66,13 @@ def check_architecture(section: Mapping[str, Any], model_config: "ModelConfig") 
             f"objective.kind: {section.get('kind')} trains models of architecture {' or '.join(known)}, and "
             f"model.architecture is {model_config.architecture}: take one of those, as in model={_EXAMPLES[known[0]]}"
         )
+
+
+def check_objective(run: "RunConfig") -> None:
+    """InputError when the objective of this run cannot work with the run's other sections."""
+    check = getattr(_module(run.objective.get("kind")), "check", None)
+    if check is not None:
+        check(objective_config(run.objective), run)
 
 
 def build_objective(

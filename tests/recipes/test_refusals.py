@@ -12,6 +12,14 @@ REFUSED = [
     ("bert_wwm", ("corruption.replace={kind: mask_per_span}",), "Use replace token_by_token"),
     ("rom", ("corruption.layout={kind: permuted}",), "Use select permutation_tail"),
     ("t5_span", ("model=bert_base",), "model=small"),
+    ("mae_lm", ("corruption.layout={kind: in_place}",), "in_place gives no decoder view"),
+    ("mae_lm", ("corruption={layout: {kind: full_reconstruction}}",), "use layout visible_only"),
+    ("3ml", ("model.randomized_positions=512",), "leave it out with objective masked_autoencoder"),
+    ("3ml", ("model=small",), "bert_base"),
+    ("retromae", ("corruption.layout.ends=false",), "use layout {kind: in_place, ends: true}"),
+    ("retromae", ("corruption.second_draw=null",), "in_place gives no decoder view"),
+    ("seed_encoder", ("objective.decoder={kind: masked}",), "use mask 1.0"),
+    ("dupmae", ("model.randomized_positions=512",), "leave it out with objective bottleneck"),
 ]
 
 
