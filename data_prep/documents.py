@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import orjson
 import zstandard
 
 from data_prep.errors import CorruptionError
@@ -59,12 +61,11 @@ class DocumentWriter:
 
     def add(self, document: Document) -> None:
         """Append a document."""
-        text = document.text.encode()
-        fields = [document.id, document.source, document.lang, document.pair, document.meta, len(text)]
-        self._append(_encode(fields).encode() + b"\n")
-        self._append(text)
+        fields = [document.id, document.source, document.lang, document.pair, document.meta, len(document.utf8)]
+        self._append((_encode(fields).encode() if document.meta else orjson.dumps(fields)) + b"\n")
+        self._append(document.utf8)
         self._documents += 1
-        self._text_bytes += len(text)
+        self._text_bytes += len(document.utf8)
 
     def close(self) -> StoredDocuments:
         """Give the file its name."""
@@ -105,7 +106,7 @@ def read_documents(path: Path) -> Iterator[Document]:
 
 def _documents(stream: io.BufferedReader) -> Iterator[Document]:
     count = 0
-    while isinstance(fields := json.loads(stream.readline()), list):
+    while isinstance(fields := _parsed(stream.readline()), list):
         id, source, lang, pair, meta, num_bytes = fields
         text = stream.read(num_bytes)
         if len(text) != num_bytes:
@@ -114,3 +115,9 @@ def _documents(stream: io.BufferedReader) -> Iterator[Document]:
         count += 1
     if fields != count or stream.read(1):
         raise ValueError("not as many documents as its end says")
+
+
+def _parsed(line: bytes) -> Any:
+    """The fields of a document. orjson does not keep every number, so a line with `meta` is read by `json`."""
+    *_, meta, _ = line.rsplit(b",", 2) if line.startswith(b"[") else (b"", b"")
+    return orjson.loads(line) if meta == b"{}" else json.loads(line)

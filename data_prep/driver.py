@@ -6,6 +6,8 @@
 """
 
 import contextlib
+import functools
+import gc
 import logging
 import os
 import secrets
@@ -56,6 +58,7 @@ def prepare(config: DataConfig, out: Path, progress: Progress | None = None) -> 
 
 def execute(function: TaskFunction, task: Task, root: Path) -> Record | SpanwrightError:
     """Run one task in a worker process and declare it done; errors meant for the user come back as values."""
+    _settle_objects()
     work = WorkFolder(root)
     try:
         with named_errors(work.folder(task.id), "write"):
@@ -64,6 +67,13 @@ def execute(function: TaskFunction, task: Task, root: Path) -> Record | Spanwrig
     except SpanwrightError as error:
         return type(error)(*error.args)  # without the traceback, which a value cannot carry
     return record
+
+
+@functools.cache
+def _settle_objects() -> None:
+    """Once per process: what is loaded stays, so the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 class RayWorkers:

@@ -90,7 +90,7 @@ class Tally:
                     dropping.examples.append({"id": document.path, "detail": document.describe(), "excerpt": ""})
                 self._quarantine.add_bad(document)
                 continue
-            num_bytes = text_bytes(document.text)
+            num_bytes = len(document.utf8)
             tally.bytes_in += num_bytes
             tally.documents += 1
             tally.bytes += num_bytes
@@ -102,7 +102,7 @@ class Tally:
                 self._dropped(tally, item)
                 continue
             tally.documents += 1
-            tally.bytes += text_bytes(item.text)
+            tally.bytes += len(item.utf8)
             yield item
 
     def _new(self, place: int, stage: str) -> StageTally:
@@ -112,7 +112,7 @@ class Tally:
 
     def _dropped(self, tally: StageTally, item: Dropped) -> None:
         document = item.document
-        dropping = tally.drop(item.reason, text_bytes(document.text))
+        dropping = tally.drop(item.reason, len(document.utf8))
         if len(dropping.examples) < MOST_EXAMPLES:
             example = {"id": document.id, "detail": item.detail, "excerpt": document.text[:EXCERPT_CHARS]}
             dropping.examples.append(example)
@@ -133,7 +133,7 @@ class Contents:
         value = group_hash(document)
         lowest, highest = self._hashes or (value, value)
         self._hashes = (min(lowest, value), max(highest, value))
-        num_bytes = text_bytes(document.text)
+        num_bytes = len(document.utf8)
         self._lengths[len(document.text).bit_length()] += 1
         for table, key in ((self._languages, document.lang or ""), (self._sources, document.source)):
             row = table.setdefault(key, [0, 0])
@@ -165,17 +165,12 @@ def group_hash(document: Document) -> int:
 
     It decides whether the document is held out: groups stay together.
     """
-    group = document.text if document.pair is None else document.pair
-    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
-
-
-def text_bytes(text: str) -> int:
-    """Length of `text` in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode())
+    group = document.utf8 if document.pair is None else document.pair.encode()
+    return int.from_bytes(hashlib.sha256(group).digest()[:8], "big")
 
 
 def _counted_in(documents: Iterable[Document], tally: StageTally) -> Iterator[Document]:
     for document in documents:
         tally.documents_in += 1
-        tally.bytes_in += text_bytes(document.text)
+        tally.bytes_in += len(document.utf8)
         yield document

@@ -92,9 +92,8 @@ def _columns_of_texts(
     """The columns that follow from the texts."""
     columns: list[dict[str, np.ndarray]] = [{} for _ in batch]
     if config.words or config.sents:
-        marks = token_marks(
-            [document.text for document, _ in batch], [ids for _, ids in batch], tokenizer, config.words, config.sents
-        )
+        documents, token_ids = zip(*batch, strict=True)
+        marks = token_marks(documents, token_ids, tokenizer, config.words, config.sents)
         bounds = itertools.pairwise(itertools.accumulate((len(ids) for _, ids in batch), initial=0))
         columns = [{name: column[start:stop] for name, column in marks.items()} for start, stop in bounds]
     if config.spans:

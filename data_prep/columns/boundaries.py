@@ -46,14 +46,13 @@ class Boundaries:
         weakref.finalize(self, library.boundaries_delete, self._handle)
 
     def of_tokens(
-        self, texts: Sequence[str], token_ids: Sequence[np.ndarray], piece_bytes: np.ndarray
+        self, texts: Sequence[bytes], token_ids: Sequence[np.ndarray], piece_bytes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Which tokens begin a word, and which a sentence: each [tokens of all] uint8.
 
-        `piece_bytes`: int32 [vocabulary]. None where the tokens of a text do not add up to its bytes.
+        `texts` are UTF-8, `piece_bytes` int32 [vocabulary]. None where the tokens of a text do not add up to its bytes.
         """
-        encoded = [text.encode() for text in texts]
-        data, ends = b"".join(encoded), np.cumsum([len(part) for part in encoded], dtype=np.int64)
+        data, ends = b"".join(texts), np.cumsum([len(text) for text in texts], dtype=np.int64)
         marks = self.marks(data, ends)
         ids = np.concatenate(token_ids).astype(np.int32, copy=False)
         token_ends = np.cumsum([len(part) for part in token_ids], dtype=np.int64)

@@ -11,23 +11,24 @@ from data_prep.columns.boundaries import boundaries
 from data_prep.columns.characters import BLANK_LINE, Texts, anchors, unit_starts
 from data_prep.columns.sents import SentenceKind, sentence_places, sentence_starts
 from data_prep.columns.words import word_starts
+from data_prep.sources.document import Document
 from data_prep.tokenizer import Tokenizer
 
 Marks = dict[str, np.ndarray]  # `words` and `sents`, as far as they were asked for: each [tokens of all texts] uint8
 
 
 def token_marks(
-    texts: Sequence[str],
+    documents: Sequence[Document],
     token_ids: Sequence[np.ndarray],
     tokenizer: Tokenizer,
     words: str | None,
     sents: SentenceKind | None,
 ) -> Marks:
-    """Marks of the tokens of `texts`, one text after another."""
-    fast = boundaries(words, sents)
+    """Marks of the documents' tokens, one document after another."""
+    fast, texts = boundaries(words, sents), [document.utf8 for document in documents]
     found = fast.of_tokens(texts, token_ids, tokenizer.piece_num_bytes) if fast else None
     if found is None:
-        return python_marks(texts, token_ids, tokenizer, words, sents)
+        return python_marks([document.text for document in documents], token_ids, tokenizer, words, sents)
     return {name: marks for name, kind, marks in zip(("words", "sents"), (words, sents), found, strict=True) if kind}
 
 

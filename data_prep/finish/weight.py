@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.columns.config import WeightConfig
+from data_prep.finish.document_counts import DocumentCounts
 from data_prep.finish.finish import ChunkFinish, Finish, TokenizedDocument, TokenObserver
 from data_prep.finish.logarithms import log2_eighths
 from data_prep.finish.pairs import COUNTS_NAME, KEYS_NAME, Counts, PairCounter, merged, pair_keys, pair_tokens
@@ -50,22 +51,17 @@ def observing(config: Config) -> Any:
 
 
 class _IdfObserver:
-    """Counts in how many documents each token occurs: [1 + vocab_size] int64, the number of documents first."""
+    """Counts in how many documents each token occurs."""
 
     def __init__(self, vocab_size: int) -> None:
-        self._counts = np.zeros(1 + vocab_size, np.int64)
-        self._place = np.zeros(vocab_size, np.int64)
+        self._counted = DocumentCounts(vocab_size)
 
     def add(self, document: Document, token_ids: np.ndarray) -> None:
-        ids, places = token_ids.astype(np.intp), np.arange(len(token_ids))
-        self._place[ids] = places
-        last = ids[self._place[ids] == places]  # one occurrence of each token
-        self._counts[1:][last] += 1
-        self._counts[0] += 1
+        self._counted.add(token_ids)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        np.save(folder / _DOCUMENTS_NAME, self._counts, allow_pickle=False)
-        return {"documents": int(self._counts[0])}
+        np.save(folder / _DOCUMENTS_NAME, self._counted.counts, allow_pickle=False)
+        return {"documents": int(self._counted.counts[0])}
 
 
 class _PmiObserver:

@@ -100,7 +100,7 @@ class ChunkBuilder:
         full = self.finish() if self._num_tokens + len(token_ids) > self._max_tokens else None
         if self._documents and self._documents[0].columns.keys() != columns.keys():
             raise ValueError(f"document {document_id!r} has other columns than the ones before it: {sorted(columns)}")
-        self._documents.append(TokenizedDocument(document_id, self._stored(document_id, token_ids), columns))
+        self._documents.append(TokenizedDocument(document_id, token_ids, columns))
         self._num_tokens += len(token_ids)
         return full
 
@@ -113,14 +113,14 @@ class ChunkBuilder:
         for name in documents[0].columns:
             columns |= _joined(name, [document.columns[name] for document in documents])
         tokens = [document.token_ids for document in documents]
-        return Chunk(np.concatenate(tokens), _offsets(tokens), [document.id for document in documents], columns)
+        return Chunk(self._stored(documents), _offsets(tokens), [document.id for document in documents], columns)
 
-    def _stored(self, document_id: str, token_ids: np.ndarray) -> np.ndarray:
-        if token_ids.dtype == self._dtype:
-            return token_ids
-        stored = token_ids.astype(self._dtype)
-        if not np.array_equal(stored, token_ids):
-            raise ValueError(f"document {document_id!r} has token ids that do not fit {self._dtype}")
+    def _stored(self, documents: Sequence[TokenizedDocument]) -> np.ndarray:
+        joined = np.concatenate([document.token_ids for document in documents])
+        stored = joined.astype(self._dtype, copy=False)
+        if not np.array_equal(stored, joined):
+            wrong = next(d.id for d in documents if not np.array_equal(d.token_ids.astype(self._dtype), d.token_ids))
+            raise ValueError(f"document {wrong!r} has token ids that do not fit {self._dtype}")
         return stored
 
 

@@ -1,5 +1,6 @@
 """What a source reads (InputFile, InputSplit) and yields: a Document, or a BadDocument that says what is wrong."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -58,6 +59,11 @@ class Document:
     lang: str | None = None
     pair: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def utf8(self) -> bytes:
+        """The text's bytes: every digest, counter and encoder wants them."""
+        return self.text.encode()
 
 
 @dataclass(frozen=True)

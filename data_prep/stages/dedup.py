@@ -103,11 +103,13 @@ class _Observer:
         self._batch_characters = 0
 
     def add(self, document: Document) -> None:
-        text = " ".join(document.text.lower().split()) if self._config.normalize else document.text
-        self._digests += hashlib.blake2b(text.encode(), digest_size=16).digest()
+        data = " ".join(document.text.lower().split()).encode() if self._config.normalize else document.utf8
+        self._digests += hashlib.blake2b(data, digest_size=16).digest()
         self._partners.append(_partner(document.pair))
         self._ids.append(document.id)
         self._pairs.append(document.pair or "")
+        if not self._config.near:
+            return
         self._batch.append(document.text)
         self._batch_characters += len(document.text)
         if self._batch_characters >= _BATCH_CHARACTERS or len(self._batch) >= _BATCH_TEXTS:
@@ -126,7 +128,8 @@ class _Observer:
         return {"documents": count}
 
     def _sign(self) -> None:
-        if self._config.near and self._batch:
+        if self._batch:
+            assert self._config.near is not None
             self._signatures.append(signatures(self._batch, self._config.near.ngram))
         self._batch, self._batch_characters = [], 0
 

@@ -20,7 +20,7 @@ from data_prep.shards import Chunk, ChunkBuilder, ShardEntry, ShardWriter, token
 from data_prep.shards.manifest import TokenDtype
 from data_prep.shards.names import index_path, tar_path
 from data_prep.sources.document import Document
-from data_prep.tally import group_hash, text_bytes
+from data_prep.tally import group_hash
 from data_prep.tasks.passes import DocumentsFile
 from data_prep.tokenizer.tokenizer import Tokenizer
 from data_prep.work import WorkFolder
@@ -71,7 +71,7 @@ def run(task: TokenizeTask, work: WorkFolder) -> dict[str, Any]:
     counts = LanguageTokens(tokenizer.special.unk)
     with UnitShards(work.new_folder(task.id), token_dtype(tokenizer.vocab_size), task.shards, window_sizes) as shards:
         documents = read_documents(work.folder(task.documents.task_id) / DOCUMENTS_NAME)
-        encoded = ((document, tokenizer.encode(document.text)) for document in documents)
+        encoded = ((document, tokenizer.encode_utf8(document.utf8)) for document in documents)
         for document, token_ids, columns in annotated(encoded, tokenizer, task.columns):
             heldout = group_hash(document) <= task.heldout_limit
             shards.add(SPLITS[heldout], TokenizedDocument(document.id, token_ids, columns))
@@ -112,7 +112,7 @@ class LanguageTokens:
         """Count a document."""
         row = self._rows.setdefault(document.lang or "", [0, 0, 0, 0, 0])
         unknown = int(np.count_nonzero(token_ids == self._unknown))
-        counted = (1, len(document.text), text_bytes(document.text), len(token_ids), unknown)
+        counted = (1, len(document.text), len(document.utf8), len(token_ids), unknown)
         for place, number in enumerate(counted):
             row[place] += number
 

@@ -14,6 +14,7 @@ from data_prep.documents import DOCUMENTS_NAME, read_documents
 from data_prep.plan import HASH_RANGE, VERSIONS, task_id
 from data_prep.shards import canonical
 from data_prep.shards.files import StagedFile, named_errors, place, staged_bytes
+from data_prep.sources.document import Document
 from data_prep.tally import group_hash
 from data_prep.tasks.passes import DocumentsFile
 from data_prep.tokenizer.segments import segments
@@ -78,7 +79,7 @@ def sample(task: SampleTask, work: WorkFolder) -> dict[str, Any]:
         for document in read_documents(work.folder(task.documents.task_id) / DOCUMENTS_NAME):
             if group_hash(document) <= task.heldout_limit:
                 continue
-            for segment in _taken_segments(document.text, task.rate):
+            for segment in _taken_segments(document, task.rate):
                 line = json.dumps(segment).encode() + b"\n"
                 file.write(line)
                 digest.update(line)
@@ -97,9 +98,9 @@ def train(task: TrainTask, work: WorkFolder) -> dict[str, Any]:
     return {"vocab_size": trained.vocab_size, "files": {MODEL_NAME: canonical.digest(trained.model)}}
 
 
-def _taken_segments(text: str, rate: float) -> Iterator[str]:
-    digest = hashlib.sha256(text.encode()).digest()
-    for number, segment in enumerate(segments(text)):
+def _taken_segments(document: Document, rate: float) -> Iterator[str]:
+    digest = hashlib.sha256(document.utf8).digest()
+    for number, segment in enumerate(segments(document.text)):
         if rate >= 1 or _segment_hash(digest, number) < rate * HASH_RANGE:
             yield segment
 

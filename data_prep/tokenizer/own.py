@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.tokenizer.special import SENTINEL_PIECES, SPARE_PIECES, SPECIAL_PIECES
-from data_prep.tokenizer.tokenizer import Tokenizer, load_model
+from data_prep.tokenizer.tokenizer import Tokenizer, load_processor, parse_model
 
 _CONTROL = 3  # ModelProto.SentencePiece.Type in sentencepiece_model.proto
 _PROBE = "def f(x):\n\treturn  x\n\n  \u00e9\u6f22\U0001f600 <s> \u2581 "
@@ -20,7 +20,8 @@ def adopt_model(path: Path) -> bytes:
         model = path.read_bytes()
     except OSError as error:
         raise InputError(f"data.tokenizer.path: {path}: {error.strerror}") from error
-    _, parsed = load_model(model, path)
+    load_processor(model, path)
+    parsed = parse_model(model, path)
     ids = {piece: index for index, piece in enumerate(parsed.pieces)}
     yields_nothing = [a or b for a, b in zip(parsed.is_type("CONTROL"), parsed.is_type("UNKNOWN"), strict=True)]
     for piece in SPECIAL_PIECES:
@@ -39,7 +40,7 @@ def adopt_model(path: Path) -> bytes:
 
 def loss_note(tokenizer: Tokenizer) -> str | None:
     """What to tell the user of a model that does not give every text back; None for one that does."""
-    back = tokenizer.decode(tokenizer.encode_slowly(_PROBE))
+    back = tokenizer.decode(tokenizer.encode(_PROBE))
     if back == _PROBE:
         return None
     return f"data.tokenizer.path: this tokenizer loses text: {_PROBE!r} comes back as {back!r}"

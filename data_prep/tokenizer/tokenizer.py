@@ -42,10 +42,9 @@ class Tokenizer:
         except OSError as error:
             raise InputError(f"{path}: cannot read the tokenizer: {error.strerror}; prepare the data again") from error
         self.digest = hashlib.sha256(model).hexdigest()
-        self._processor, self._model = load_model(model, path)
+        self._serialized, self._model = model, parse_model(model, path)
         self.vocab_size = len(self._model.pieces)
         self.special = SpecialTokens.of_pieces(self._model.pieces)
-        self._word_mark_ids = self._byte_ids(WORD_MARK.encode())
 
     @classmethod
     def load(cls, folder: Path | str) -> "Tokenizer":
@@ -61,8 +60,12 @@ class Tokenizer:
             data = text.encode()
         except UnicodeEncodeError as error:
             raise InputError(f"not a Unicode text: lone surrogate at character {error.start}") from error
+        return self.encode_utf8(data)
+
+    def encode_utf8(self, data: bytes) -> np.ndarray:
+        """`encode` for a text in UTF-8, which is not checked."""
         fast = self._fast
-        return fast.encode(data, self.encode_slowly) if isinstance(fast, Encoder) else self.encode_slowly(text)
+        return fast.encode(data, self.encode_slowly) if isinstance(fast, Encoder) else self.encode_slowly(data.decode())
 
     def encode_slowly(self, text: str) -> np.ndarray:
         """What `encode` gives for a Unicode text, by SentencePiece alone: the specification of `encode`."""
@@ -132,6 +135,11 @@ class Tokenizer:
         return self._processor.encode(data.decode(), return_type="numpy")
 
     @functools.cached_property
+    def _processor(self) -> sentencepiece.SentencePieceProcessor:
+        """SentencePiece itself: not needed where the fast encoder does its work."""
+        return load_processor(self._serialized, self.folder / MODEL_NAME)
+
+    @functools.cached_property
     def _exact(self) -> ExactPieces | str:
         return exact_pieces(self._model)
 
@@ -143,6 +151,10 @@ class Tokenizer:
         return Encoder(self._exact, library) if library else "no C++ compiler"
 
     @functools.cached_property
+    def _word_mark_ids(self) -> np.ndarray:
+        return self._byte_ids(WORD_MARK.encode())
+
+    @functools.cached_property
     def _piece_bytes(self) -> Sequence[bytes]:
         return self._model.spellings()
 
@@ -152,11 +164,19 @@ class Tokenizer:
         return np.array([len(piece) for piece in self._piece_bytes], dtype=np.int32)
 
 
-def load_model(model: bytes, path: Path) -> tuple[sentencepiece.SentencePieceProcessor, Model]:
-    """SentencePiece with the model in `model`, and that taken apart; InputError naming `path` if it is not one."""
+def load_processor(model: bytes, path: Path) -> sentencepiece.SentencePieceProcessor:
+    """SentencePiece with the model in `model`; InputError naming `path` if it is not one."""
     try:
-        return sentencepiece.SentencePieceProcessor(model_proto=model), Model.parse(model)
+        return sentencepiece.SentencePieceProcessor(model_proto=model)
     except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: not a SentencePiece model") from error
+
+
+def parse_model(model: bytes, path: Path) -> Model:
+    """The model in `model` taken apart; InputError naming `path` if it is not one."""
+    try:
+        return Model.parse(model)
+    except ValueError as error:
         raise InputError(f"{path}: not a SentencePiece model") from error
 
 

@@ -21,6 +21,7 @@ class Kernel(NamedTuple):
 KERNELS = (
     Kernel("tokenizer", "data_prep.tokenizer.encoder", "native_library", "encoding runs at SentencePiece's own speed"),
     Kernel("boundaries", "data_prep.columns.boundaries", "native_library", "the columns words and sents wait for ICU"),
+    Kernel("frequencies", "data_prep.finish.document_counts", "native_library", "tokens are counted in NumPy"),
     Kernel("masking", "pipeline.kernels.masking.cpu", "library", "masking runs in NumPy, about a tenth as fast"),
     Kernel("attention", "pipeline.kernels.attention.cpu", "library", "attention on a CPU runs as plain torch"),
 )

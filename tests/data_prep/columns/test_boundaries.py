@@ -21,6 +21,7 @@ from data_prep.columns.marks import python_marks, token_marks
 from data_prep.columns.properties import character_properties
 from data_prep.columns.sents import sentence_places
 from data_prep.columns.words import word_starts
+from data_prep.sources.document import Document
 from data_prep.tokenizer import Tokenizer
 
 # Characters that rules of UAX #29 are about, and any others.
@@ -51,9 +52,13 @@ def expected(text: str, words: str, sents: Literal["rules", "unicode"]) -> tuple
     return word_starts(texts, words).tolist(), sentence_places(texts, sents).tolist()
 
 
+def documents(texts: Sequence[str]) -> list[Document]:
+    return [Document(str(number), text, "test") for number, text in enumerate(texts)]
+
+
 def assert_same_marks(texts: Sequence[str], tokenizer: Tokenizer) -> None:
     ids = [tokenizer.encode(text) for text in texts]
-    found = token_marks(texts, ids, tokenizer, "unicode", "rules")
+    found = token_marks(documents(texts), ids, tokenizer, "unicode", "rules")
     wanted = python_marks(texts, ids, tokenizer, "unicode", "rules")
     assert found.keys() == wanted.keys() == {"words", "sents"}
     for name in found:
@@ -113,10 +118,10 @@ def test_an_icu_with_other_rules_and_a_machine_without_compiler_leave_it_to_the_
 ) -> None:
     texts = ["Don't stop. Now!", "naïve 東京"]
     ids = [tokenizer.encode(text) for text in texts]
-    before = token_marks(texts, ids, tokenizer, "unicode", "rules")
+    before = token_marks(documents(texts), ids, tokenizer, "unicode", "rules")
     with monkeypatch.context() as other:
         other.setattr(boundaries, "icu_words", lambda text: np.ones(len(text), np.uint8))
         assert not boundaries._rules_are_those_of_icu.__wrapped__()
     monkeypatch.setattr(marks, "boundaries", lambda words, sents: None)
-    after = token_marks(texts, ids, tokenizer, "unicode", "rules")
+    after = token_marks(documents(texts), ids, tokenizer, "unicode", "rules")
     assert {name: column.tolist() for name, column in after.items()} == {n: c.tolist() for n, c in before.items()}

@@ -1,0 +1,45 @@
+"""Document frequencies: in how many documents each token occurs.
+
+Invariant: the C++ loop (`document_counts.cpp`) and the NumPy code, for machines without a compiler, count the same.
+"""
+
+import ctypes
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import native
+
+SOURCE = Path(__file__).with_name("document_counts.cpp")
+
+
+class DocumentCounts:
+    """`counts`: the number of documents, then for each token that of documents with it: [1 + vocab_size] int64."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self.counts = np.zeros(1 + vocab_size, np.int64)
+        self._seen = np.zeros(vocab_size, np.int64)
+        self._library = native_library()
+
+    def add(self, token_ids: np.ndarray) -> None:
+        """Count a document: [tokens] of any integer type."""
+        self.counts[0] += 1
+        if self._library is None:
+            self.counts[1 + np.unique(token_ids)] += 1
+            return
+        ids = np.ascontiguousarray(token_ids, np.int32)
+        document, per_token = int(self.counts[0]), self.counts[1:]
+        self._library.document_counts_add(
+            ids.ctypes.data, len(ids), document, self._seen.ctypes.data, per_token.ctypes.data
+        )
+
+
+@functools.cache
+def native_library() -> ctypes.CDLL | None:
+    """`document_counts.cpp`, built if need be; None without a compiler."""
+    library = native.load(SOURCE)
+    if library is not None:
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        library.document_counts_add.argtypes = [pointer, number, number, pointer, pointer]
+    return library
