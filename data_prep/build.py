@@ -18,7 +18,6 @@ from typing import Any
 from data_prep.columns.annotate import column_types
 from data_prep.config import DataConfig
 from data_prep.corpus import Corpus, Observed, Reducer, observed_in, read_corpus
-from data_prep.documents import DOCUMENTS_NAME
 from data_prep.errors import InputError
 from data_prep.plan import (
     Stage,
@@ -186,7 +185,7 @@ class Build:
                 columns=column_types(self._config.columns),
                 report=self._report(corpus, summary),
                 quarantines=self._quarantines(corpus),
-                documents=[self._work.folder(file.task_id) / DOCUMENTS_NAME for file in corpus.passes[-1].documents],
+                documents=[file.documents(self._work) for file in corpus.passes[-1].documents],
             )
             self._work.save_published({"plan": plan, "manifest": file_digest(self._out / MANIFEST_NAME)})
             self._work.prune({*self._waves.used, tokenizer.folder.name})

@@ -45,10 +45,7 @@ class PassResult:
     @property
     def documents(self) -> list[DocumentsFile]:
         """What the pass left, one file for each unit."""
-        return [
-            DocumentsFile(task.id, record["digest"], record["text_bytes"], task.source.label)
-            for task, record in zip(self.tasks, self.records, strict=True)
-        ]
+        return [task.left(record) for task, record in zip(self.tasks, self.records, strict=True)]
 
 
 @dataclass(frozen=True)

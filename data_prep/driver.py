@@ -82,6 +82,7 @@ class RayWorkers:
     def __init__(self, num_workers: int) -> None:
         self._num_workers = num_workers
         self._folder: Path | None = None
+        self._remote: Any = None
 
     def __enter__(self) -> "RayWorkers":
         return self
@@ -107,14 +108,15 @@ class RayWorkers:
         self.connect()
         import ray
 
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(execute)
+        # One remote function for all waves: workers fetch each they have not seen.
+        self._remote = self._remote or ray.remote(num_cpus=1, max_retries=RETRIES)(execute)
         waiting, running = list(reversed(tasks)), dict[Any, Task]()
         # After an error the tasks in flight are left alone: they end with the cluster or write what a rerun would. (Ray
         # 2.60's `cancel` races with their results: 2 of 40 interrupted drivers died of a failed check inside Ray.)
         while waiting or running:
             while waiting and len(running) < IN_FLIGHT * self._num_workers:
                 task = waiting.pop()
-                running[remote.remote(function, task, work.root)] = task
+                running[self._remote.remote(function, task, work.root)] = task
             [ready], _ = ray.wait(list(running), num_returns=1)
             task = running.pop(ready)
             on_done(task, _result(ready, task))

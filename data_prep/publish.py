@@ -18,6 +18,7 @@ from typing import Any
 
 from data_prep.card import data_card
 from data_prep.config import DataConfig
+from data_prep.documents import Documents
 from data_prep.errors import CorruptionError, InputError
 from data_prep.quarantine import QUARANTINE_NAME, Quarantine
 from data_prep.shards import (
@@ -71,11 +72,11 @@ def publish_dataset(
     columns: Mapping[str, Column],
     report: dict[str, Any],
     quarantines: Sequence[tuple[Path, int]],
-    documents: Sequence[Path],
+    documents: Sequence[Documents],
 ) -> Manifest:
     """Make `out` the dataset of `shards`.
 
-    `quarantines`: what the units left out, files with numbers of entries; `documents`: files of what they kept.
+    `quarantines`: what the units left out, files with numbers of entries; `documents`: what each unit kept.
     """
     _remove_dataset(out)
     splits: dict[str, list[ShardEntry]] = {split: [] for split in SHARD_NAMES}

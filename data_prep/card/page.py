@@ -21,6 +21,7 @@ from data_prep.card.sample import Sampled, examples, sample_documents
 from data_prep.card.vocabulary import vocabulary
 from data_prep.card.yaml_text import as_yaml, asked
 from data_prep.config import DataConfig
+from data_prep.documents import Documents
 from data_prep.quarantine import QUARANTINE_NAME
 from data_prep.shards import Dataset, Manifest
 from data_prep.tokenizer import Tokenizer
@@ -29,11 +30,11 @@ EXAMPLES, EXCERPT_CHARS = 8, 700
 
 
 def data_card(
-    folder: Path, manifest: Manifest, config: DataConfig, tokenizer: Tokenizer, documents: Sequence[Path]
+    folder: Path, manifest: Manifest, config: DataConfig, tokenizer: Tokenizer, documents: Sequence[Documents]
 ) -> bytes:
     """The card of the dataset in `folder`, whose shards are there; `manifest` need not be.
 
-    `documents` are the files of documents it was made of, one for each unit.
+    `documents` are those it was made of, by unit.
     """
     sample = sample_documents(documents)
     page = _template().render(

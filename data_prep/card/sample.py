@@ -9,9 +9,11 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeVar
 
-from data_prep.documents import read_documents
+from data_prep.sources.document import Document
+
+T = TypeVar("T")
 
 MOST_UNITS, MOST_DOCUMENTS = 64, 1024
 READ_CHARS = 2**23
@@ -30,11 +32,11 @@ class Sampled:
     characters: int
 
 
-def sample_documents(files: Sequence[Path]) -> list[Sampled]:
-    """Documents from the beginnings of evenly spread files (of the last pass), in their order."""
-    chosen = spread(files, MOST_UNITS)
+def sample_documents(units: Sequence[Iterable[Document]]) -> list[Sampled]:
+    """Documents from the beginnings of evenly spread units (of the last pass), in their order."""
+    chosen = spread(units, MOST_UNITS)
     documents, characters = (most // max(len(chosen), 1) for most in (MOST_DOCUMENTS, READ_CHARS))
-    return [document for path in chosen for document in _first_of(path, documents, characters)]
+    return [document for unit in chosen for document in _first_of(unit, documents, characters)]
 
 
 def examples(sample: Iterable[Sampled], most: int) -> list[Sampled]:
@@ -48,15 +50,15 @@ def examples(sample: Iterable[Sampled], most: int) -> list[Sampled]:
     return [document for _, _, document in sorted(ranked[:most], key=lambda item: (item[1], item[0]))]
 
 
-def spread(items: Sequence[Path], most: int) -> list[Path]:
+def spread(items: Sequence[T], most: int) -> list[T]:
     """At most `most` of the items, evenly spread."""
     count = min(len(items), most)
     return [items[len(items) * number // count] for number in range(count)]
 
 
-def _first_of(path: Path, most: int, most_characters: int) -> Iterator[Sampled]:
+def _first_of(unit: Iterable[Document], most: int, most_characters: int) -> Iterator[Sampled]:
     characters = 0
-    for number, document in enumerate(read_documents(path)):
+    for number, document in enumerate(unit):
         if number == most or characters >= most_characters:
             return
         characters += len(document.text)

@@ -33,6 +33,8 @@ from data_prep.stages.stage import Decision, Dropped, Observer, Part, Reduction,
 
 VERSION = 100 + ALGORITHM_VERSION  # raise the hundreds when the code here gives another result
 
+ONLY_DROPS = True
+
 _BATCH_CHARACTERS, _BATCH_TEXTS = 2**18, 512
 
 

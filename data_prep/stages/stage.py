@@ -11,6 +11,9 @@ A stage that reads files of its own (evaluation texts) names them in `inputs(con
 a part of its config says which in `observing(config)`, plain JSON: when only the rest changes, the corpus is not read
 again.
 
+`ONLY_DROPS = True` promises that documents which stay are the very ones that came, in order: then they are not written
+again, only their numbers.
+
 Invariant: what a stage does depends on its config, the documents in their order, and the content of its inputs; never
 on how the corpus was cut into units, the number of workers or of parts, or the order in which tasks ran.
 

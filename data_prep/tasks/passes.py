@@ -7,14 +7,16 @@ stages and the observer keep, never the unit.
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from data_prep.config import DataConfig
-from data_prep.documents import DOCUMENTS_NAME, DocumentWriter, read_documents
+from data_prep.documents import DOCUMENTS_NAME, Documents, DocumentWriter
 from data_prep.errors import InputError
+from data_prep.kept import KEPT_NAME, KeptWriter
 from data_prep.plan import VERSIONS, Stage, Unit, task_id
 from data_prep.quarantine import QUARANTINE_NAME, Quarantine
 from data_prep.shards.files import place
@@ -35,6 +37,18 @@ class DocumentsFile:
     digest: str
     size: int  # bytes of text
     label: str
+    kept: str | None = None  # the task that noted which of them stay, if one did
+
+    def documents(self, work: WorkFolder) -> Documents:
+        """Themselves."""
+        return Documents(work.folder(self.task_id) / DOCUMENTS_NAME, self._kept_path(work))
+
+    def kept_writer(self, work: WorkFolder, path: Path) -> KeptWriter:
+        """What notes in `path` which of them stay."""
+        return KeptWriter(path, self.digest, self._kept_path(work))
+
+    def _kept_path(self, work: WorkFolder) -> Path | None:
+        return None if self.kept is None else work.folder(self.kept) / KEPT_NAME
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,19 @@ class PassTask:
         return task_id(self.kind, content)
 
     @property
+    def only_drops(self) -> bool:
+        """Whether it leaves a note of documents that stay, instead of documents."""
+        modules = [stage_module(stage.kind) for stage in self.stages]
+        return isinstance(self.source, DocumentsFile) and all(getattr(m, "ONLY_DROPS", False) for m in modules)
+
+    def left(self, record: Mapping[str, Any]) -> DocumentsFile:
+        """What the task with this record left."""
+        digest, size, label = record["digest"], record["text_bytes"], self.source.label
+        if isinstance(self.source, DocumentsFile) and self.only_drops:
+            return DocumentsFile(self.source.task_id, digest, size, label, kept=self.id)
+        return DocumentsFile(self.id, digest, size, label)
+
+    @property
     def label(self) -> str:
         """What to call it in a message."""
         return f"{self.kind} {self.source.label}"
@@ -99,8 +126,14 @@ def run(task: PassTask, work: WorkFolder) -> dict[str, Any]:
     observer = _observer(task.observe)
     with ExitStack() as cleanup:
         cleanup.callback(quarantine.discard)
-        writer = cleanup.enter_context(DocumentWriter(folder / DOCUMENTS_NAME))
-        for document in itertools.islice(_documents(task, work, tally, bad), task.limit):
+        documents = _source(task, work, tally, bad)
+        writer: KeptWriter | DocumentWriter
+        if isinstance(task.source, DocumentsFile) and task.only_drops:
+            name, noting = KEPT_NAME, task.source.kept_writer(work, folder / KEPT_NAME)
+            documents, writer = noting.watched(documents), noting
+        else:
+            name, writer = DOCUMENTS_NAME, cleanup.enter_context(DocumentWriter(folder / DOCUMENTS_NAME))
+        for document in itertools.islice(_through_stages(documents, task, work, tally), task.limit):
             writer.add(document)
             if observer is not None:
                 observer.add(document)
@@ -109,7 +142,7 @@ def run(task: PassTask, work: WorkFolder) -> dict[str, Any]:
         if task.limit is None:
             tally.check()
         stored = writer.close()
-        files = {DOCUMENTS_NAME: stored.file_digest}
+        files = {name: stored.file_digest}
         if quarantine.file is not None:
             place([quarantine.file])
             files[QUARANTINE_NAME] = quarantine.file_digest
@@ -164,11 +197,15 @@ def check_budgets(records: Iterable[dict[str, Any]], most: int | None) -> None:
             check_budget(path, counts[path], examples[path], most)
 
 
-def _documents(task: PassTask, work: WorkFolder, tally: Tally, bad: BadCounts) -> Iterator[Document]:
+def _source(task: PassTask, work: WorkFolder, tally: Tally, bad: BadCounts) -> Iterator[Document]:
     if isinstance(task.source, Unit):
-        documents: Iterator[Document] = tally.read(_read(task.source, task.config, bad))
-    else:
-        documents = read_documents(work.folder(task.source.task_id) / DOCUMENTS_NAME)
+        return tally.read(_read(task.source, task.config, bad))
+    return iter(task.source.documents(work))
+
+
+def _through_stages(
+    documents: Iterator[Document], task: PassTask, work: WorkFolder, tally: Tally
+) -> Iterator[Document]:
     for number, stage in enumerate(task.stages):
         step = _step(stage, task, work, decided=number == 0 and task.decided is not None)
         documents = tally.through(stage.place, stage.kind, step, documents)

@@ -11,7 +11,6 @@ import sentencepiece
 from data_prep.columns.annotate import annotated, column_versions
 from data_prep.columns.config import ColumnsConfig
 from data_prep.config import ShardsConfig
-from data_prep.documents import DOCUMENTS_NAME, read_documents
 from data_prep.errors import InputError
 from data_prep.finish import finish_module
 from data_prep.finish.finish import TokenizedDocument, TokenObserver
@@ -70,7 +69,7 @@ def run(task: TokenizeTask, work: WorkFolder) -> dict[str, Any]:
     window_sizes = () if task.finishes else task.shards.window_sizes
     counts = LanguageTokens(tokenizer.special.unk)
     with UnitShards(work.new_folder(task.id), token_dtype(tokenizer.vocab_size), task.shards, window_sizes) as shards:
-        documents = read_documents(work.folder(task.documents.task_id) / DOCUMENTS_NAME)
+        documents = task.documents.documents(work)
         encoded = ((document, tokenizer.encode_utf8(document.utf8)) for document in documents)
         for document, token_ids, columns in annotated(encoded, tokenizer, task.columns):
             heldout = group_hash(document) <= task.heldout_limit

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import sentencepiece
 
 from data_prep.config import TokenizerConfig
-from data_prep.documents import DOCUMENTS_NAME, read_documents
 from data_prep.plan import HASH_RANGE, VERSIONS, task_id
 from data_prep.shards import canonical
 from data_prep.shards.files import StagedFile, named_errors, place, staged_bytes
@@ -76,7 +75,7 @@ def sample(task: SampleTask, work: WorkFolder) -> dict[str, Any]:
     text_bytes, digest = 0, hashlib.sha256()
     file = StagedFile(work.new_folder(task.id) / SAMPLE_NAME)
     try:
-        for document in read_documents(work.folder(task.documents.task_id) / DOCUMENTS_NAME):
+        for document in task.documents.documents(work):
             if group_hash(document) <= task.heldout_limit:
                 continue
             for segment in _taken_segments(document, task.rate):

@@ -55,7 +55,7 @@ class Trie {
   struct Node {
     int32_t base = 1, check = -1, piece = kNoPiece;
   };
-  static constexpr int kTries = 256;  // after so many places in vain what lies before them is given up
+  static constexpr int kTries = 32;  // after so many places in vain what lies before them is given up
 
   int32_t Place(const std::vector<std::pair<uint8_t, int64_t>>& children) {
     const int32_t first_byte = children[0].first;

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from data_prep.card import sample, words
 from data_prep.card.yaml_text import as_yaml, asked
 from data_prep.config import DataConfig
-from data_prep.documents import DocumentWriter
+from data_prep.documents import Documents, DocumentWriter
 from data_prep.sources.document import Document
 
 PLAIN = st.recursive(
@@ -73,7 +73,7 @@ def test_a_sample_reads_the_beginnings_of_evenly_spread_units(tmp_path: Path) ->
         documents_file(tmp_path / str(n) / "d.zst", [Document(f"{n}/{k}", "x" * 50_000, "s") for k in range(9)])
         for n in range(100)
     ]
-    found = sample.sample_documents(files)
+    found = sample.sample_documents([Documents(file) for file in files])
     units = [document.id.partition("/")[0] for document in found]
     assert len(set(units)) == sample.MOST_UNITS
     assert units == sorted(units, key=int)
