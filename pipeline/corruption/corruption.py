@@ -22,7 +22,7 @@ from pipeline.corruption.layout import DECODER, ENCODER
 from pipeline.corruption.philox import stream_key
 from pipeline.corruption.pieces import Pieces, SampleLike, gather_pieces
 from pipeline.corruption.replace import TokenByToken, ordinary_tokens
-from pipeline.corruption.similar import load_similar
+from pipeline.corruption.similar import load_similar, table_digest
 from pipeline.kernels import masking
 from pipeline.kernels.masking.plan import MaskingPlan
 
@@ -73,6 +73,12 @@ class Corruption:
             if config.second
             else None
         )
+
+    @property
+    def tables(self) -> list[str]:
+        """Digests of the tables of similar tokens in use: all that the masks depend on beyond config and seed."""
+        own = [table_digest(self._plan.similar)] if self._plan.similar.shape[1] else []
+        return own + (self._second.tables if self._second else [])
 
     def apply(self, samples: Sequence[SampleLike]) -> MicroBatch:
         """The views of B samples: T = B * max_rows[view] rows and N = B * max_pieces sequences in each view."""

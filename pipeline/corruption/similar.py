@@ -1,5 +1,6 @@
 """The table of similar tokens: row t holds the ids that may stand for token t, [V, m] int32 in an .npy file."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ def load_similar(path: str | None, vocab_size: int) -> SimilarTable:
     if table.min() < 0 or table.max() >= vocab_size:
         raise InputError(f"corruption.replace.table: {path} has token ids outside 0 to {vocab_size - 1}.")
     return np.ascontiguousarray(table)
+
+
+def table_digest(table: SimilarTable) -> str:
+    """SHA-256 of the table's ids and their arrangement: another table under the same name is another one."""
+    return hashlib.sha256(repr(table.shape).encode() + table.astype("<i4").tobytes()).hexdigest()
 
 
 def _read(path: str) -> npt.NDArray[np.generic]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.shards import Dataset
 from data_prep.tokenizer import Tokenizer
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, fingerprint
 from pipeline.corruption.corruption import Corruption
 from pipeline.model.transformer import set_activation_checkpointing
 from pipeline.objectives import build_objective
@@ -35,6 +35,8 @@ class Data:
     stream: Stream
     micro_batches: MicroBatches
     heldout: HeldOut | None
+    stream_fingerprint: str
+    """A digest of everything the samples and their masks depend on, beside the config and the position."""
 
     def heldout_documents(self) -> Iterator[tuple[str, np.ndarray]]:
         """Id and tokens of each held-out document (training document where none were held out), in order."""
@@ -51,8 +53,10 @@ def open_data(config: RunConfig) -> Data:
     dataset.require_columns([wanted.name for wanted in config.corruption.columns])
     tokenizer = Tokenizer.load(dataset.tokenizer_folder)
     stream = Stream(dataset.split("train"), config.stream, config.run.seed, columns=config.corruption.columns)
-    batches = MicroBatches(stream, _corruption(config, tokenizer, "corruption"), config.training.micro_batch)
-    return Data(dataset, tokenizer, stream, batches, _heldout(config, dataset, tokenizer))
+    corruption = _corruption(config, tokenizer, "corruption")
+    batches = MicroBatches(stream, corruption, config.training.micro_batch)
+    identity = fingerprint(stream.fingerprint, corruption.tables) if corruption.tables else stream.fingerprint
+    return Data(dataset, tokenizer, stream, batches, _heldout(config, dataset, tokenizer), identity)
 
 
 def build_engine(config: RunConfig, data: Data, rank: Rank) -> Engine:

@@ -135,7 +135,11 @@ class _Session:
         for what, saved, current in (
             ("dataset", record.dataset_fingerprint, self.data.dataset.fingerprint),
             ("tokenizer", record.tokenizer_digest, self.data.tokenizer.digest),
-            ("stream of samples", record.stream_fingerprint, self.data.stream.fingerprint),
+            (
+                "stream of samples (or a table of similar tokens)",
+                record.stream_fingerprint,
+                self.data.stream_fingerprint,
+            ),
         ):
             if saved != current:
                 raise InputError(

@@ -76,7 +76,7 @@ class Saving:
             tokens=progress.tokens,
             config=self._config.model_dump(mode="json"),
             dataset_fingerprint=self._data.dataset.fingerprint,
-            stream_fingerprint=self._data.stream.fingerprint,
+            stream_fingerprint=self._data.stream_fingerprint,
             tokenizer_digest=self._data.tokenizer.digest,
             parameters={name: list(shape) for name, shape in self._state.shapes.items()},
             buffers={name: list(shape) for name, shape in self._state.buffer_shapes.items()},

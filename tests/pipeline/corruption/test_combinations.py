@@ -94,6 +94,24 @@ def test_similar_tokens_come_uniformly_from_the_row_of_the_token(tmp_path: Path)
     assert abs(other.mean() - 0.375) < 5 * (0.24 / len(tokens)) ** 0.5
 
 
+def test_another_table_under_the_same_name_is_another_stream_for_a_run_that_resumes(tmp_path: Path) -> None:
+    path = tmp_path / "similar.npy"
+    replace = {"kind": "token_by_token", "mask": 0.5, "random": 0.0, "similar": 0.5, "table": str(path)}
+    config = {"select": {"kind": "each_token", "rate": 0.5}, "replace": replace, "layout": {"kind": "in_place"}}
+    found = []
+    for shape, token in (
+        ((VOCAB_SIZE, 2), 300),
+        ((VOCAB_SIZE, 2), 301),
+        ((VOCAB_SIZE, 1), 300),
+        ((VOCAB_SIZE, 2), 300),
+    ):
+        np.save(path, np.full(shape, token, np.int32))
+        found.append(corruption(config).tables)
+    assert len({tuple(tables) for tables in found}) == 3
+    assert found[0] == found[3]
+    assert corruption({**config, "replace": MASKS}).tables == []
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
