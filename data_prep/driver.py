@@ -1,6 +1,7 @@
 """Runs a preparation on Ray. The only file of data_prep that imports ray.
 
-1. `prepare` builds the dataset; Ray is started at the first task that has to run: a rerun that does nothing is quick.
+1. `prepare` builds the dataset; Ray is started for the first wave that is worth it: a small corpus, of one unit, is
+   prepared in this process, and a rerun that does nothing is quick.
 2. A cluster started here listens with token authentication, has no dashboard, reports nothing, and ends with us.
 3. Workers get paths, never the corpus. A worker that dies is replaced and its task run again, up to `RETRIES` times.
 """
@@ -27,7 +28,7 @@ from data_prep.errors import SpanwrightError, StoppedEarlyError
 from data_prep.progress import NoProgress, Progress
 from data_prep.publish import PrepReport
 from data_prep.shards.files import named_errors
-from data_prep.waves import Record, Task, TaskFunction
+from data_prep.waves import Record, Task, TaskFunction, is_quick
 from data_prep.work import WorkFolder
 
 __all__ = ["PrepReport", "RayWorkers", "execute", "prepare"]
@@ -105,6 +106,9 @@ class RayWorkers:
         on_done: Callable[[Task, Record], None],
     ) -> None:
         """See `waves.RunTasks`. Tasks are handed out in order, a few per worker at a time."""
+        if is_quick(tasks) and not _is_connected():
+            on_done(tasks[0], _done_here(function, tasks[0], work))
+            return
         self.connect()
         import ray
 
@@ -162,6 +166,21 @@ def _interrupt_on_termination() -> Any:
     if threading.current_thread() is not threading.main_thread():  # Python allows it nowhere else
         return None
     return signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _is_connected() -> bool:
+    return "ray" in sys.modules and sys.modules["ray"].is_initialized()
+
+
+def _done_here(function: TaskFunction, task: Task, work: WorkFolder) -> Record:
+    """The record of a task that this process runs itself."""
+    try:
+        result = execute(function, task, work.root)
+    except Exception as error:
+        raise SpanwrightError(f"{task.label}: {type(error).__name__}: {error}") from error
+    if isinstance(result, SpanwrightError):
+        raise result
+    return result
 
 
 def _result(reference: Any, task: Task) -> Record:

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from data_prep.plan import SMALLEST_AUTO_SPLIT
 from data_prep.progress import Progress
 from data_prep.shards import ShardEntry, canonical
-from data_prep.tasks import PassTask, Task, perform
+from data_prep.tasks import PassTask, Task, TrainTask, perform
 from data_prep.work import WorkFolder, file_digest
+
+QUICK_BYTES = SMALLEST_AUTO_SPLIT  # of input
 
 Record = dict[str, Any]
 TaskFunction = Callable[[Any, WorkFolder], Record]
@@ -36,7 +39,7 @@ class RunTasks(Protocol):
 class Waves:
     """Runs waves, takes their time (`seconds`, by kind) and remembers whose results were used (`used`, ids).
 
-    `start_workers` is called before the first task that has to run; what it takes is nobody's time but its own.
+    `start_workers` is called before the first wave that is worth it; what it takes is nobody's time but its own.
     """
 
     def __init__(
@@ -57,7 +60,8 @@ class Waves:
         records = {task.id: record for task, record in zip(wave, found, strict=True) if record is not None}
         missing = [task for task in wave if task.id not in records]
         if missing:
-            self._start()
+            if not is_quick(missing):
+                self._start()
             with self.timed(kind):
                 self._run_missing(missing, records)
         self.used |= records.keys()
@@ -99,6 +103,13 @@ class Waves:
     def _standing_record(self, task: Task) -> Record | None:
         record = self._work.record(task.id)
         return record if record is not None and _files_stand(self._work.folder(task.id), record) else None
+
+
+def is_quick(wave: Sequence[Task]) -> bool:
+    """Whether a wave is one small task: done in less time than it takes to start workers."""
+    [first, *others] = wave
+    unit = not isinstance(first, TrainTask) or len(first.samples) == 1
+    return not others and unit and first.size <= QUICK_BYTES
 
 
 def shard_entries(record: Record) -> dict[str, ShardEntry]:

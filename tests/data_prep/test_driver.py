@@ -59,18 +59,30 @@ def writers(out: Path) -> set[int]:
     return {int(name.split(".")[-2].split("-")[0]) for name in names} - {os.getpid()}
 
 
-def test_one_and_two_workers_write_the_same_bytes(
+def test_a_preparation_starts_its_own_workers_and_ends_them(
     reference: Path, corpus: Path, small_config: MakeConfig, dataset_files: Files, tmp_path: Path
 ) -> None:
-    for workers in (1, 2):
-        out = tmp_path / str(workers)
-        report = prepare(small_config(corpus, workers=workers), out)
-        assert dataset_files(out) == dataset_files(reference)
-        assert not report.did_nothing
+    out = tmp_path / "out"
+    report = prepare(small_config(corpus, workers=1), out)
+    assert dataset_files(out) == dataset_files(reference)
+    assert not report.did_nothing
     started = time.monotonic()
     assert prepare(small_config(corpus), out).did_nothing
     assert time.monotonic() - started < 2  # Ray was not started
     assert not list(Path("/tmp").glob(f"spanwright-ray-{os.getpid()}-*"))
+
+
+def test_a_corpus_of_one_unit_is_prepared_without_workers(
+    make_inline: Any, corpus: Path, small_config: MakeConfig, dataset_files: Files, tmp_path: Path
+) -> None:
+    config = small_config(corpus / "json", split_bytes=2**20, stages=["dedup"], columns={"weight": "idf"})
+    code = (
+        "import sys; from pathlib import Path; from data_prep.driver import DataConfig, prepare\n"
+        "prepare(DataConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2])); assert 'ray' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, config.model_dump_json(), str(tmp_path / "out")], check=True)
+    make_inline().build(config, tmp_path / "reference")
+    assert dataset_files(tmp_path / "out") == dataset_files(tmp_path / "reference")
 
 
 def test_killed_workers_change_no_byte(

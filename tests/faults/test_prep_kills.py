@@ -31,7 +31,9 @@ from data_prep.shards import Dataset, audit_dataset
 PREPARE = """
 import sys
 from pathlib import Path
+from data_prep import waves
 from data_prep.driver import DataConfig, SpanwrightError, prepare
+waves.QUICK_BYTES = -1  # this corpus is small, and there shall be workers to kill
 try:
     prepare(DataConfig.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
 except SpanwrightError as error:
