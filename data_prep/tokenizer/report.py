@@ -7,6 +7,7 @@ Fertility is tokens per word, where a word is a run of characters that are not w
 words, as in Chinese, has few of those: read its characters per token instead).
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,28 +19,37 @@ from data_prep.tokenizer.special import SPECIAL_PIECES
 from data_prep.tokenizer.tokenizer import Tokenizer
 
 LISTED_PIECES = 20  # longest, most used
+_MOST_WAITING = 2**16  # tokens
 
 
 @dataclass
 class _Group:
-    """What is summed over the texts of a language or a source."""
+    """What is summed over the texts of a language or a source. Ids wait: counting is a pass over the vocabulary."""
 
+    vocab_size: int
     documents: int = 0
     text_bytes: int = 0
     characters: int = 0
     words: int = 0
-    token_ids: list[np.ndarray] = field(default_factory=list)
+    waiting: list[np.ndarray] = field(default_factory=list)
+    num_waiting: int = 0
+    counted: np.ndarray | None = None
 
     def add(self, text: str, token_ids: np.ndarray) -> None:
         self.documents += 1
         self.text_bytes += len(text.encode())
         self.characters += len(text)
         self.words += len(text.split())
-        self.token_ids.append(token_ids)
+        self.waiting.append(token_ids)
+        self.num_waiting += len(token_ids)
+        if self.num_waiting >= _MOST_WAITING:
+            self.counted, self.waiting, self.num_waiting = self.counts(), [], 0
 
-    def counts(self, vocab_size: int) -> np.ndarray:
+    def counts(self) -> np.ndarray:
         """How often each id occurs: [vocab_size] int64."""
-        return np.bincount(np.concatenate([np.zeros(0, np.int32), *self.token_ids]), minlength=vocab_size)
+        ids = np.concatenate([np.zeros(0, np.int32), *self.waiting])
+        counts = np.bincount(ids, minlength=self.vocab_size)
+        return counts if self.counted is None else counts + self.counted
 
 
 def vocabulary_report(tokenizer: Tokenizer, texts: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
@@ -49,13 +59,14 @@ def vocabulary_report(tokenizer: Tokenizer, texts: Iterable[tuple[str, str, str]
     `total`, `languages` and `sources` (by name; each group as in `_figures`), `longest` and `most_used` pieces, and
     `unused`: how many ordinary pieces the sample never yields, with examples.
     """
-    total, languages, sources = _Group(), defaultdict[str, _Group](_Group), defaultdict[str, _Group](_Group)
+    group_of = functools.partial(_Group, tokenizer.vocab_size)
+    total, languages, sources = group_of(), defaultdict[str, _Group](group_of), defaultdict[str, _Group](group_of)
     for language, source, text in texts:
         token_ids = tokenizer.encode(text)
         for group in (total, languages[language], sources[source]):
             group.add(text, token_ids)
     kinds = _Kinds(tokenizer)
-    counts = total.counts(tokenizer.vocab_size)
+    counts = total.counts()
     return {
         "vocab_size": tokenizer.vocab_size,
         "total": _figures(total, kinds),
@@ -101,7 +112,7 @@ class _Kinds:
 
 def _figures(group: _Group, kinds: _Kinds) -> dict[str, Any]:
     """Counts, and ratios that are None where there is nothing to divide by."""
-    counts = group.counts(len(kinds.is_byte))
+    counts = group.counts()
     tokens = int(counts.sum())
     return {
         "documents": group.documents,
