@@ -27,10 +27,16 @@ def inspect_text(config: RunConfig, text: str) -> Iterator[RenderableType]:
         raise InputError(f"inspect: this corruption reads {names} of a dataset, which --text has not. Use --step 1.")
     window = config.stream.window
     samples = [
-        GivenSample(position, ids[start : start + window], np.array([0, len(ids[start : start + window])]))
+        GivenSample(position, ids[start : start + window], _offsets(config, len(ids[start : start + window])))
         for position, start in enumerate(range(0, len(ids), window))
     ]
     yield from _panels(config, data, samples)
+
+
+def _offsets(config: RunConfig, length: int) -> np.ndarray:
+    """The boundaries of the sequences of a text of `length` tokens."""
+    starts, _ = config.stream.cut([0], [length])
+    return np.array([*starts, length])
 
 
 def inspect_step(config: RunConfig, step: int, num_samples: int) -> Iterator[RenderableType]:

@@ -97,7 +97,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _corruption_fits_the_window(self) -> "RunConfig":
         try:
-            self.corruption.check(self.stream.window, self.stream.max_pieces, NUM_SENTINELS)
+            self.corruption.check(self.stream.window, self.stream.max_sequences, NUM_SENTINELS)
         except InputError as error:
             raise ValueError(str(error)) from None
         return self

@@ -18,7 +18,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,19 @@ class StreamConfig(Section):
     packing: Packing = "document"
     max_pieces: Positive = DEFAULT_MAX_PIECES
     block_shards: Positive = 64
+    spans_per_piece: Literal[1, 2] = 1  # 2: each piece of a document becomes two sequences, for contrast between spans
+
+    @property
+    def max_sequences(self) -> int:
+        """The most sequences of a sample."""
+        return self.max_pieces * self.spans_per_piece
+
+    def cut(self, starts: list[int], stops: list[int]) -> tuple[list[int], list[int]]:
+        """Where the sequences of these pieces start and stop: the pieces, or each one's first half and its rest."""
+        if self.spans_per_piece == 1:
+            return starts, stops
+        middles = [(start + stop) // 2 for start, stop in zip(starts, stops, strict=True)]
+        return _alternating(starts, middles), _alternating(middles, stops)
 
 
 class Location(NamedTuple):
@@ -146,7 +159,7 @@ class Stream:
         location = self.locate(position)
         plan = self._plan(location.chunk)
         first, last = plan.window_offsets[location.window], plan.window_offsets[location.window + 1]
-        starts, stops = plan.piece_starts[first:last].tolist(), plan.piece_stops[first:last].tolist()
+        starts, stops = self.config.cut(plan.piece_starts[first:last].tolist(), plan.piece_stops[first:last].tolist())
         tokens = self.split.chunk(location.chunk).tokens
         pieces = [tokens[start:stop] for start, stop in zip(starts, stops, strict=True)]
         return Sample(
@@ -206,6 +219,10 @@ class Stream:
 
 def _pieces(values: np.ndarray, starts: list[int], stops: list[int]) -> np.ndarray:
     return np.concatenate([values[start:stop] for start, stop in zip(starts, stops, strict=True)])
+
+
+def _alternating(first: list[int], second: list[int]) -> list[int]:
+    return [value for pair in zip(first, second, strict=True) for value in pair]
 
 
 def _block_edges(num_shards: int, block_shards: int) -> np.ndarray:

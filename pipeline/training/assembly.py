@@ -82,7 +82,7 @@ def _corruption(config: RunConfig, tokenizer: Tokenizer, name: str) -> Corruptio
         tokenizer.special,
         tokenizer.vocab_size,
         config.stream.window,
-        config.stream.max_pieces,
+        config.stream.max_sequences,
         config.run.seed,
         name,
     )

@@ -89,6 +89,22 @@ def test_an_epoch_holds_every_token_of_every_document_once(folder, config):
     assert whole == expected
 
 
+def test_two_spans_per_piece_are_its_halves_one_after_the_other(folder):
+    whole, halves = open_stream(folder), open_stream(folder, CONFIG.model_copy(update={"spans_per_piece": 2}))
+    assert halves.config.max_sequences == 2 * CONFIG.max_pieces
+    for position in range(len(whole)):
+        one, two = whole.sample(position), halves.sample(position)
+        assert two.tokens.tolist() == one.tokens.tolist()
+        assert two.piece_offsets[::2].tolist() == one.piece_offsets.tolist()
+        lengths = np.diff(two.piece_offsets).reshape(-1, 2)
+        assert set((lengths[:, 1] - lengths[:, 0]).tolist()) <= {0, 1}
+        spans = two.documents
+        for piece, first, second in zip(one.documents, spans[::2], spans[1::2], strict=True):
+            assert first.document_id == second.document_id == piece.document_id
+            assert (first.start, second.stop) == (piece.start, piece.stop)
+            assert first.stop == second.start
+
+
 def test_blocks_follow_each_other_whole_in_an_order_of_their_own_each_epoch(folder):
     stream = open_stream(folder)
     orders = []

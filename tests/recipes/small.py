@@ -25,7 +25,10 @@ POSITIONS = {
     "modernbert": "{kind: rope, base: 1000, local_base: 100}",
 }
 # Overrides that a recipe needs besides those of every recipe.
-SPECIAL: dict[str, tuple[str, ...]] = {}
+SPECIAL: dict[str, tuple[str, ...]] = {
+    "cocondenser": ("objective.early_layer=1", "objective.contrast.group=16"),
+    "condenser": ("objective.early_layer=1",),
+}
 
 
 def small(recipe: str, data_dir: Path, *overrides: str) -> RunConfig:

@@ -3,6 +3,7 @@
 After a deliberate change, `python -m tests.recipes.test_golden NAME ...` writes the files of these recipes anew.
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.batch import IGNORED_LABEL, Batch
 from pipeline.config import load_config
 from pipeline.corruption.corruption import Corruption
 from pipeline.corruption.pieces import GivenSample
+from pipeline.stream import StreamConfig
 from tests.recipes.small import RECIPES, SPECIAL
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "recipes"
@@ -54,7 +56,13 @@ def golden(recipe: str) -> dict[str, Any]:
     config = load_config(recipe, ["data.paths=[corpus]", "stream.window=32", *SPECIAL.get(recipe, ())])
     vocab_size = FIRST_WORD + len(NAMES)
     corruption = Corruption(config.corruption, SPECIAL_TOKENS, vocab_size, 32, 4, seed=0)
-    return {name: _described(view) for name, view in corruption.apply([sample()]).views.items()}
+    return {name: _described(view) for name, view in corruption.apply([cut(sample(), config.stream)]).views.items()}
+
+
+def cut(whole: GivenSample, stream: StreamConfig) -> GivenSample:
+    """The sample with its documents cut as the recipe's stream does."""
+    starts, _ = stream.cut(whole.piece_offsets[:-1].tolist(), whole.piece_offsets[1:].tolist())
+    return dataclasses.replace(whole, piece_offsets=np.array([*starts, len(whole.tokens)]))
 
 
 def _described(view: Batch) -> list[dict[str, Any]]:

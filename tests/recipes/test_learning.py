@@ -17,6 +17,8 @@ FALLS: dict[str, float] = {
     "bart": 0.10,
     "bert": 0.10,
     "bert_wwm": 0.10,
+    "cocondenser": 0.10,
+    "condenser": 0.10,
     "dupmae": 0.10,
     "mae_lm": 0.08,
     "prefix_lm": 0.10,

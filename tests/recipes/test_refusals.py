@@ -19,6 +19,11 @@ REFUSED = [
     ("retromae", ("corruption.layout.ends=false",), "use layout {kind: in_place, ends: true}"),
     ("retromae", ("corruption.second_draw=null",), "in_place gives no decoder view"),
     ("seed_encoder", ("objective.decoder={kind: masked}",), "use mask 1.0"),
+    ("condenser", ("objective.early_layer=12",), "must be below model.num_layers"),
+    ("condenser", ("corruption.layout.ends=false",), "use layout {kind: in_place, ends: true}"),
+    ("condenser", ("objective.contrast.group=8",), "set stream.spans_per_piece=2"),
+    ("cocondenser", ("training.global_batch=32", "training.micro_batch=32"), "a batch too small for contrast"),
+    ("cocondenser", ("objective.contrast.group=1",), "greater than or equal to 2"),
     ("dupmae", ("model.randomized_positions=512",), "leave it out with objective bottleneck"),
 ]
 
