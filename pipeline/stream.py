@@ -84,7 +84,7 @@ class Sample:
     shard: int
     chunk: int
     window: int
-    tokens: np.ndarray  # [n] int64
+    tokens: np.ndarray  # [n] of the shard's own type, uint16 or uint32
     piece_offsets: np.ndarray  # [pieces + 1] int64
     piece_starts: np.ndarray = field(repr=False)  # [pieces] int64, the first token of each piece within the chunk
     split: Split = field(repr=False)
@@ -165,7 +165,7 @@ class Stream:
         return Sample(
             position=position,
             **location._asdict(),
-            tokens=np.concatenate(pieces).astype(np.int64),
+            tokens=np.concatenate(pieces),
             piece_offsets=np.cumsum([0, *map(len, pieces)], dtype=np.int64),
             piece_starts=np.array(starts, np.int64),
             split=self.split,

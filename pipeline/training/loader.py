@@ -4,7 +4,7 @@ Step s of the run reads the samples [s * global_batch, (s + 1) * global_batch). 
 micro_batch samples from (a * ranks + r) * micro_batch on: the same samples in the step for any number of ranks.
 
 Workers build whole micro-batches, or, with `training.masking: device`, gather raw text that is masked where it arrives:
-the same views, a third of the bytes to send and less work for the workers.
+the same views, a tenth of the bytes to send and less work for the workers.
 """
 
 import functools

@@ -78,7 +78,7 @@ def test_an_epoch_holds_every_token_of_every_document_once(folder, config):
     found: dict[str, list[tuple[int, list[int]]]] = {}
     for position in range(len(stream)):
         sample = stream.sample(position)
-        assert sample.tokens.dtype == np.int64
+        assert sample.tokens.dtype == np.uint32
         assert 0 < len(sample.tokens) <= config.window
         assert 1 <= len(sample.documents) == len(sample.piece_offsets) - 1 <= config.max_pieces
         for piece, start, stop in zip(sample.documents, sample.piece_offsets, sample.piece_offsets[1:], strict=False):

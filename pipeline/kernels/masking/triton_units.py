@@ -20,27 +20,29 @@ def unit_bits(
 ) -> torch.Tensor:
     """int64 [len(purposes), T]: the 32 bits that every raw token draws for each purpose (sampling.unit_bits).
 
-    `sample_offsets` [B + 1] are the samples' boundaries among the T = `num_units` tokens, `longest` bounds a sample.
+    Purposes are below 16. `sample_offsets` [B + 1] are the samples' boundaries among the T = `num_units` tokens, and
+    `longest` bounds a sample.
     """
     bits = torch.empty((len(purposes), num_units), dtype=torch.int64, device=positions_B.device)
-    numbers = torch.tensor(purposes, dtype=torch.int32, device=positions_B.device)
     grid = (len(positions_B), triton.cdiv(longest, 4 * _BLOCKS), len(purposes))
     if num_units:
         low, high = (word - 2**32 if word >= 2**31 else word for word in key)  # one type whatever the value
-        _draw[grid](numbers, positions_B, sample_offsets, low, high, num_units, bits, BLOCKS=_BLOCKS)
+        packed = sum(purpose << (4 * row) for row, purpose in enumerate(purposes))
+        _draw[grid](packed, positions_B, sample_offsets, low, high, num_units, bits, BLOCKS=_BLOCKS)
     return bits
 
 
 @triton.jit
 def _draw(purposes, positions_B, sample_offsets, key_low, key_high, num_units, bits, BLOCKS: tl.constexpr):
     sample, row = tl.program_id(0), tl.program_id(2)
+    purpose = (purposes >> (4 * row)) & 15  # four bits each: a tensor of them would have to be sent
     block = tl.program_id(1) * BLOCKS + tl.arange(0, BLOCKS)
     position = tl.load(positions_B + sample)
     start, stop = tl.load(sample_offsets + sample), tl.load(sample_offsets + sample + 1)
     zero = tl.zeros([BLOCKS], tl.uint32)
     w0, w1, w2, w3 = tl.philox_impl(
         block.to(tl.uint32),
-        zero + tl.load(purposes + row).to(tl.uint32),
+        zero + purpose.to(tl.uint32),
         zero + (position & 0xFFFFFFFF).to(tl.uint32),
         zero + (position >> 32).to(tl.uint32),
         key_low.to(tl.uint32, bitcast=True),

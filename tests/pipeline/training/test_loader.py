@@ -90,7 +90,7 @@ def test_masking_where_the_text_arrives_gives_the_same_views_and_losses(make_run
                 for field in dataclasses.fields(view):
                     here, there = getattr(ours.views[name], field.name), getattr(view, field.name)
                     assert here is there is None or (here.dtype == there.dtype and torch.equal(here, there)), field.name
-            losses = [float(objective(each.views)["denoising"][0]).hex() for each in (ours, theirs)]
+            losses = [objective(each.views)["denoising"][0].item().hex() for each in (ours, theirs)]
             assert losses[0] == losses[1]
 
 

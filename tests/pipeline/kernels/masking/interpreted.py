@@ -27,7 +27,7 @@ def assert_same(made: Corruption, samples: list[GivenSample]) -> None:
     """Every array of every view, with its type."""
     pieces = gather_pieces(samples, cases.COLUMNS)
     expected: Views = masking.mask(made._plan, pieces)
-    got = device.mask(made._plan, text_on(pieces, "cpu"))
+    got = device.mask(made._plan, text_on(pieces, torch.device("cpu")))
     assert list(got) == list(expected)
     for name, view in expected.items():
         cases.assert_equal_views(view.to("cpu"), got[name], f"{made.config} {name}")

@@ -32,7 +32,7 @@ TARGETS = {
     "sm_90": GPUTarget("cuda", 90, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-NUMBERS = {"num_units": "i32", "key_low": "i32", "key_high": "i32", "purposes": "*i32", "BLOCKS": "constexpr"}
+NUMBERS = {"num_units": "i32", "key_low": "i32", "key_high": "i32", "purposes": "i32", "BLOCKS": "constexpr"}
 
 
 def interpreted(*numbers: int) -> int:
