@@ -102,8 +102,8 @@ def _work(batch: int) -> dict[str, tuple[Callable[[], object], int]]:
     }
 
 
-def _corruption(config: dict[str, Any], window: int, name: str = "corruption") -> Corruption:
-    return Corruption(CorruptionConfig.model_validate(config), SPECIAL, VOCAB_SIZE, window, 1, 0, name)
+def _corruption(config: dict[str, Any], window: int) -> Corruption:
+    return Corruption(CorruptionConfig.model_validate(config), SPECIAL, VOCAB_SIZE, window, 1, 0)
 
 
 def _repeat(times: int, *runs: Callable[[], object]) -> None:
@@ -114,22 +114,18 @@ def _repeat(times: int, *runs: Callable[[], object]) -> None:
 
 def _dupmae(samples: list[GivenSample]) -> Callable[[], None]:
     masked = {**_BERT, "replace": {"kind": "token_by_token", "mask": 1.0, "random": 0.0}}
-    views = [
-        _corruption({**masked, "select": {"kind": "exactly_k", "rate": rate}}, LENGTH, name)
-        for name, rate in (("encoder", ENCODER_RATE), ("decoder", DECODER_RATE))
-    ]
+    encoder, decoder = ({"kind": "exactly_k", "rate": rate} for rate in (ENCODER_RATE, DECODER_RATE))
+    views = _corruption({**masked, "select": encoder, "second_draw": {"select": decoder}}, LENGTH)
     library = native.load(Path(__file__).with_suffix(".cpp"))
     if library is None:
         raise InputError("benchmarks.masking needs a C++ compiler. Install g++, or set CXX.")
     keep, limit = library.keep_test, probability_threshold(1.0 - DECODER_RATE, bits=16)
-    keep.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32]
+    keep.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, *3 * [ctypes.c_uint32]]
     keep.restype = ctypes.c_int64
 
     def run() -> None:
-        for view in views:
-            view.apply(samples)
-        for sample in samples:
-            keep(LENGTH, sample.position, 1, 2, limit)
+        positions = views.apply(samples).positions
+        keep(len(positions), LENGTH, positions.ctypes.data, 1, 2, limit)
 
     return run
 

@@ -46,12 +46,13 @@ enum class Sight { NOTHING, PART, ALL };
 // Words are the low halves of 64-bit lanes, of even and of odd queries; high halves are not cleared until the end.
 class RowBlocks {
  public:
-  RowBlocks(const RandomStream& stream, const int64_t* queries) {
-    alignas(64) uint32_t row[W], low[W], high[W];
-    for (int i = 0; i < W; i++) {
-      row[i] = static_cast<uint32_t>(stream.rows[queries[i]]);
-      low[i] = static_cast<uint32_t>(stream.positions[queries[i]]);
-      high[i] = static_cast<uint32_t>(static_cast<uint64_t>(stream.positions[queries[i]]) >> 32);
+  RowBlocks(const RandomStream& stream, int64_t first_query, int64_t count) {
+    alignas(64) uint32_t row[W] = {}, low[W] = {}, high[W] = {};
+    const int64_t *rows = stream.rows + first_query, *positions = stream.positions + first_query;
+    for (int64_t i = 0; i < (count < W ? count : W); i++) {
+      row[i] = static_cast<uint32_t>(rows[i]);
+      low[i] = static_cast<uint32_t>(positions[i]);
+      high[i] = static_cast<uint32_t>(static_cast<uint64_t>(positions[i]) >> 32);
     }
     uint32_t k0 = stream.key_low, k1 = stream.key_high;
     for (int r = 0; r < 10; r++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) key0_[r] = wide(k0), key1_[r] = wide(k1);
@@ -110,9 +111,7 @@ void draw_below(const RandomStream& stream, int64_t first_query, int64_t num_que
   constexpr int64_t DRAWS = 128 / BITS;
   const UVec limit = UVec{} + stream.threshold;
   for (int64_t i = 0; i < num_queries; i += W) {
-    int64_t queries[W];
-    for (int64_t lane = 0; lane < W; lane++) queries[lane] = first_query + std::min(i + lane, num_queries - 1);
-    const RowBlocks blocks(stream, queries);
+    const RowBlocks blocks(stream, first_query + i, num_queries - i);
     for (int64_t j = 0; j < num_draws; j += DRAWS) {
       UVec words[4];
       blocks.draw(static_cast<uint32_t>((first_draw + j) / DRAWS), words);

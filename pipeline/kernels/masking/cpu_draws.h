@@ -16,7 +16,7 @@ void grow(std::vector<T>& values, int64_t size) {
 
 class Draws {
  public:
-  explicit Draws(const Plan& plan) : plan_(plan) {}
+  explicit Draws(const Plan& plan) : plan_(plan), keys_(plan.key_low, plan.key_high) {}
 
   // Draw what the plan needs for the `count` units of the sample at `position`.
   void start(int64_t position, int64_t count) {
@@ -77,7 +77,7 @@ class Draws {
     const int64_t blocks = (count + 3) / 4;
     grow(bits, 4 * (blocks + kLanes));
     for (int64_t b = 0; b < blocks; b += kLanes) {
-      philox_lanes(static_cast<uint32_t>(b), purpose, static_cast<uint64_t>(position), plan_.key_low, plan_.key_high,
+      philox_lanes(static_cast<uint32_t>(b), purpose, static_cast<uint64_t>(position), keys_,
                    bits.data() + 4 * b);
     }
   }
@@ -139,6 +139,7 @@ class Draws {
   }
 
   const Plan& plan_;
+  const RoundKeys keys_;
   std::vector<uint32_t> bits_[kPurposes];
   std::vector<uint32_t> likely_keys_;
   std::vector<int32_t> likely_;

@@ -13,13 +13,23 @@
 
 constexpr int kLanes = 16;
 
+// The key of every round.
+struct RoundKeys {
+  uint64_t low[10], high[10];  // of 32 bits: a vector of 64-bit lanes takes them from memory at no cost
+
+  RoundKeys(uint32_t k0, uint32_t k1) {
+    for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9, k1 += 0xBB67AE85) low[round] = k0, high[round] = k1;
+  }
+};
+
 #ifdef __AVX512F__
 
 // Eight blocks, whose words are the low halves of 64-bit lanes; the high halves are not cleared, for products ignore them.
 struct Blocks {
   __m512i c0, c1, c2, c3;
 
-  inline void round(__m512i k0, __m512i k1) {
+  inline void round(uint64_t key0, uint64_t key1) {
+    const __m512i k0 = _mm512_set1_epi64(static_cast<int64_t>(key0)), k1 = _mm512_set1_epi64(static_cast<int64_t>(key1));
     const __m512i p0 = _mm512_mul_epu32(c0, _mm512_set1_epi64(0xD2511F53));
     const __m512i p1 = _mm512_mul_epu32(c2, _mm512_set1_epi64(0xCD9E8D57));
     c0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1, k0, 0x96);  // xor of three
@@ -37,16 +47,15 @@ struct Blocks {
 };
 
 // The blocks at counters (first + i, second, position low, position high): 4 * kLanes words.
-static inline void philox_lanes(uint32_t first, uint32_t second, uint64_t position, uint32_t k0, uint32_t k1, uint32_t* out) {
+static inline void philox_lanes(uint32_t first, uint32_t second, uint64_t position, const RoundKeys& keys, uint32_t* out) {
   const __m512i number = _mm512_add_epi64(_mm512_set1_epi64(first), _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0));
   const __m512i c1 = _mm512_set1_epi64(second), c2 = _mm512_set1_epi64(static_cast<int64_t>(position));
   const __m512i c3 = _mm512_set1_epi64(static_cast<int64_t>(position >> 32));
   Blocks low = {number, c1, c2, c3}, high = {_mm512_add_epi64(number, _mm512_set1_epi64(8)), c1, c2, c3};
 #pragma GCC unroll 10
   for (int round = 0; round < 10; ++round) {
-    const __m512i key0 = _mm512_set1_epi64(k0 + round * 0x9E3779B9u), key1 = _mm512_set1_epi64(k1 + round * 0xBB67AE85u);
-    low.round(key0, key1);
-    high.round(key0, key1);
+    low.round(keys.low[round], keys.high[round]);
+    high.round(keys.low[round], keys.high[round]);
   }
   low.store(out);
   high.store(out + 32);
@@ -55,7 +64,7 @@ static inline void philox_lanes(uint32_t first, uint32_t second, uint64_t positi
 #else
 
 // The blocks at counters (first + i, second, position low, position high): 4 * kLanes words.
-static inline void philox_lanes(uint32_t first, uint32_t second, uint64_t position, uint32_t k0, uint32_t k1, uint32_t* out) {
+static inline void philox_lanes(uint32_t first, uint32_t second, uint64_t position, const RoundKeys& keys, uint32_t* out) {
   uint32_t c0[kLanes], c1[kLanes], c2[kLanes], c3[kLanes];
   for (int i = 0; i < kLanes; ++i) {
     c0[i] = first + static_cast<uint32_t>(i);
@@ -67,13 +76,11 @@ static inline void philox_lanes(uint32_t first, uint32_t second, uint64_t positi
 #pragma GCC unroll 1
     for (int i = 0; i < kLanes; ++i) {
       const uint64_t p0 = uint64_t{0xD2511F53} * c0[i], p1 = uint64_t{0xCD9E8D57} * c2[i];
-      c0[i] = static_cast<uint32_t>(p1 >> 32) ^ c1[i] ^ k0;
-      c2[i] = static_cast<uint32_t>(p0 >> 32) ^ c3[i] ^ k1;
+      c0[i] = static_cast<uint32_t>(p1 >> 32) ^ c1[i] ^ static_cast<uint32_t>(keys.low[round]);
+      c2[i] = static_cast<uint32_t>(p0 >> 32) ^ c3[i] ^ static_cast<uint32_t>(keys.high[round]);
       c1[i] = static_cast<uint32_t>(p1);
       c3[i] = static_cast<uint32_t>(p0);
     }
-    k0 += 0x9E3779B9;
-    k1 += 0xBB67AE85;
   }
   for (int i = 0; i < kLanes; ++i) {
     out[4 * i] = c0[i], out[4 * i + 1] = c1[i], out[4 * i + 2] = c2[i], out[4 * i + 3] = c3[i];
