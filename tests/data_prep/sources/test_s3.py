@@ -17,48 +17,24 @@ from data_prep.sources import InputFile, InputSplit, read
 from data_prep.sources.config import SourceConfig
 from data_prep.sources.inputs import find_inputs
 from data_prep.sources.kinds import ranges
+from tests import s3_server
+from tests.s3_server import SECRET
 
 LINES = [f'{{"text": "line {number} {"x" * (number % 90)}"}}\n' for number in range(4000)]
-SECRET = "very-secret-key"
-SERVER = """
-from moto.server import ThreadedMotoServer
-import sys, time
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """The URL of a server that lives as long as these tests."""
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    port = next(line for line in server.stdout if line.strip().isdecimal()).strip()
-    yield f"http://127.0.0.1:{port}"
-    server.stdin.close()
-    server.wait(timeout=20)
+    with s3_server.running() as url:
+        yield url
 
 
 @pytest.fixture
 def store(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A bucket `corpus` with a few files, and the environment of one who may read it."""
-    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "someone",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
+    s3_server.reset(endpoint)
+    for name, value in s3_server.environment(endpoint).items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     store = s3fs.S3FileSystem(use_listings_cache=False)
