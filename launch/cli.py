@@ -37,6 +37,21 @@ def within_options(command: Command) -> Command:
     return click.option("--within", metavar="CLUSTER", help="Train on this cluster, from within it.")(command)
 
 
+def start_options(command: Command) -> Command:
+    """The options of commands that train: where to start from."""
+    for option in reversed(
+        (
+            click.option("--fresh", is_flag=True, help="Start training over (asks before it removes checkpoints)."),
+            click.option("--yes", is_flag=True, help="Answer yes to what --fresh asks."),
+            click.option("--from", "origin", metavar="STEP|RUN", help="Go on from this step, or from another run."),
+            click.option("--weights-only", is_flag=True, help="With --from RUN: its weights, at step 0."),
+            click.option("--allow-data-change", is_flag=True, help="Go on although the dataset or stream has changed."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(importlib.metadata.version("spanwright"), prog_name="spanwright")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -49,15 +64,17 @@ def cli(debug: bool) -> None:
 
 @cli.command(short_help="Everything: prep, train, export, evaluate", epilog=CONFIG_HELP)
 @config_arguments
-@click.option("--fresh", is_flag=True, help="Start training over (asks before it removes checkpoints).")
-@click.option("--yes", is_flag=True, help="Answer yes to what --fresh asks.")
+@start_options
 @within_options
-def run(config: str, overrides: tuple[str, ...], fresh: bool, yes: bool, within: str | None, node: int | None) -> None:
+def run(
+    config: str, overrides: tuple[str, ...], fresh: bool, yes: bool, within: str | None, node: int | None, **start: Any
+) -> None:
     """Everything: prep, train, export, evaluate.
 
     Finished stages are skipped, a stopped one continues.
     """
-    _run(config, overrides, ("prep", "train", "export", "evaluate"), _confirm_fresh(fresh, yes), within, node)
+    stages = ("prep", "train", "export", "evaluate")
+    _run(config, overrides, stages, _confirm_fresh(fresh, yes), within, node, start)
 
 
 @cli.command(short_help="Corpus to token shards", epilog=CONFIG_HELP)
@@ -72,14 +89,13 @@ def prep(config: str, overrides: tuple[str, ...]) -> None:
 
 @cli.command(short_help="Train, or continue", epilog=CONFIG_HELP)
 @config_arguments
-@click.option("--fresh", is_flag=True, help="Start training over (asks before it removes checkpoints).")
-@click.option("--yes", is_flag=True, help="Answer yes to what --fresh asks.")
+@start_options
 @within_options
 def train(
-    config: str, overrides: tuple[str, ...], fresh: bool, yes: bool, within: str | None, node: int | None
+    config: str, overrides: tuple[str, ...], fresh: bool, yes: bool, within: str | None, node: int | None, **start: Any
 ) -> None:
     """Train, or continue from the newest valid checkpoint."""
-    _run(config, overrides, ("train",), _confirm_fresh(fresh, yes), within, node)
+    _run(config, overrides, ("train",), _confirm_fresh(fresh, yes), within, node, start)
 
 
 @cli.command(short_help="Write and verify the Hugging Face model", epilog=CONFIG_HELP)
@@ -213,19 +229,22 @@ def _run(
     confirm_fresh: Callable[[Path], bool] | None,
     within: str | None,
     node: int | None,
+    options: dict[str, Any],
 ) -> None:
     from launch.stages import run_stages
+    from launch.start import Start
     from pipeline.config import load_config
 
-    loaded = load_config(config, overrides)
+    loaded, start = load_config(config, overrides), Start(**options)
+    start.announce()
     if within is not None:
         from launch.within import run_within
 
-        run_within(loaded, stages, within, node, confirm_fresh)
+        run_within(loaded, stages, within, node, confirm_fresh, start)
     elif node is not None:
         raise InputError("--node goes with --within CLUSTER.")
     else:
-        run_stages(loaded, stages, confirm_fresh)
+        run_stages(loaded, stages, confirm_fresh, start=start)
 
 
 def _confirm_fresh(fresh: bool, yes: bool) -> Callable[[Path], bool] | None:

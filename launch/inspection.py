@@ -8,10 +8,12 @@ from rich.console import RenderableType
 from data_prep.errors import InputError
 from data_prep.shards.names import MANIFEST_NAME
 from launch.terminal import table
+from pipeline.checkpoint.load import newest_record
 from pipeline.config import RunConfig
 from pipeline.corruption.pieces import GivenSample, SampleLike
 from pipeline.inspection import render
 from pipeline.training.assembly import Data, open_data
+from pipeline.training.positions import as_ranges, first_position
 
 
 def inspect_text(config: RunConfig, text: str) -> Iterator[RenderableType]:
@@ -44,7 +46,9 @@ def inspect_step(config: RunConfig, step: int, num_samples: int) -> Iterator[Ren
     if step > config.training.steps:
         raise InputError(f"inspect: --step {step} is after the last step of the run, {config.training.steps}.")
     data = _open(config)
-    first = (step - 1) * config.training.global_batch
+    record = newest_record(config.checkpoints)
+    skipped = as_ranges(record.skipped) if record else []
+    first = first_position(step - 1, config.training.global_batch, skipped)
     last = first + config.training.global_batch - 1
     samples = [data.stream.sample(position) for position in range(first, min(first + num_samples, last + 1))]
     rows = [

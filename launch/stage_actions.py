@@ -14,6 +14,7 @@ from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
 from data_prep.shards import Dataset
 from data_prep.shards.files import named_errors, publish, staged_bytes
 from data_prep.shards.names import CARD_NAME, MANIFEST_NAME
+from launch.start import Start
 from launch.terminal import count, count_of, detail
 from pipeline.checkpoint.compatible import check_continues as check_config_continues
 from pipeline.checkpoint.load import newest_record, saved_steps
@@ -128,11 +129,11 @@ def remove_training_state(config: RunConfig) -> None:
     shutil.rmtree(config.export_dir, ignore_errors=True)
 
 
-def check_continues(config: RunConfig) -> None:
+def check_continues(config: RunConfig, start: Start) -> None:
     """InputError with both values when `config` cannot continue the run in its folder; nothing has been changed yet."""
-    record = newest_record(config.checkpoints)
+    record = newest_record(config.checkpoints, last=start.step)
     if record is not None:
-        check_config_continues(record.config, config.model_dump(mode="json"), record.step)
+        check_config_continues(record.config, config.model_dump(mode="json"), record.step, start.allow_data_change)
 
 
 def _about_prep(config: RunConfig, result: Result) -> Iterator[str]:

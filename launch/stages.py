@@ -22,6 +22,7 @@ from rich.table import Table
 from data_prep.errors import InputError
 from data_prep.shards.files import publish, staged_bytes
 from launch import stage_actions
+from launch.start import Start
 from launch.terminal import detail, heading, table
 from pipeline.config import RunConfig, fingerprint, save_config
 
@@ -90,17 +91,22 @@ def run_stages(
     names: Sequence[str],
     confirm_fresh: ConfirmFresh | None = None,
     launch: stage_actions.Launch | None = None,
+    start: Start | None = None,
 ) -> None:
     """Run the named stages in order, skipping what is finished.
 
     With `confirm_fresh` training starts over, once it has said yes. `launch` trains elsewhere than on this machine's
-    ranks. Raises InputError when a stage's input is missing, StoppedEarlyError when training was asked to stop.
+    ranks; `start` says from where. Raises InputError when a stage's input is missing, StoppedEarlyError when training
+    was asked to stop.
     """
     if confirm_fresh is not None:
         _start_over(config, confirm_fresh)
-    stage_actions.check_continues(config)
+    start = start or Start()
+    stage_actions.check_continues(config, start)
     save_config(config)
     for name in names:
+        if name == "train" and start.apply(config):
+            _record_path(config, name).unlink(missing_ok=True)
         _run_stage(STAGES[name], config, launch)
 
 

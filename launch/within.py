@@ -13,20 +13,26 @@ from launch.clusters.load import fitted, load_cluster
 from launch.nodes.follow import follow
 from launch.nodes.lead import lead
 from launch.stages import ConfirmFresh, run_stages
+from launch.start import Start
 from pipeline.config import RunConfig
 
 _NODE_VARIABLE = "SLURM_NODEID"
 
 
 def run_within(
-    config: RunConfig, stages: Sequence[str], cluster_name: str, node: int | None, confirm_fresh: ConfirmFresh | None
+    config: RunConfig,
+    stages: Sequence[str],
+    cluster_name: str,
+    node: int | None,
+    confirm_fresh: ConfirmFresh | None,
+    start: Start,
 ) -> None:
     """Run `stages` as node `node` of the cluster (None: Slurm's number, else 0). A follower leaves with its code."""
     cluster = load_cluster(cluster_name)
     config = fitted(config, cluster)
     index = _node_index(cluster) if node is None else node
     if index == 0:
-        run_stages(config, stages, confirm_fresh, lambda fitted_config: lead(fitted_config, cluster))
+        run_stages(config, stages, confirm_fresh, lambda fitted_config: lead(fitted_config, cluster), start)
         return
     code = follow(config, cluster, index)
     if code:

@@ -11,23 +11,35 @@ from data_prep.errors import InputError
 from pipeline.training.config import TrainingConfig
 from pipeline.training.schedule import learning_rate
 
+ALLOW_DATA_CHANGE = "SPANWRIGHT_ALLOW_DATA_CHANGE"
+"""In a rank's environment: 1 when the user has given --allow-data-change."""
+
 _SECTIONS = ("model", "stream", "corruption", "objective")
 _TRAINING_FIELDS = ("global_batch", "precision", "weight_decay", "betas", "eps", "max_grad_norm")
 _ADVICE = "put it back, or train in another folder (run.dir=...) or from the start (--fresh)"
 
 
-def check_continues(saved: Mapping[str, Any], current: Mapping[str, Any], step: int) -> None:
+def check_continues(
+    saved: Mapping[str, Any], current: Mapping[str, Any], step: int, allow_data_change: bool = False
+) -> None:
     """InputError with both values when the config `current` cannot continue a run that did `step` steps with `saved`.
 
-    Both are RunConfig.model_dump(mode="json").
+    Both are RunConfig.model_dump(mode="json"). `allow_data_change` lets the `stream:` section differ.
     """
     for field, old, new in _differences(saved, current):
+        if allow_data_change and field.startswith("stream."):
+            continue
         raise InputError(f"{field} was {old!r} when this run was trained and is {new!r} now: {_ADVICE}")
     if step > current["training"]["steps"]:
         raise InputError(
             f"training.steps is {current['training']['steps']} and this run has already done {step} steps: {_ADVICE}"
         )
     _check_schedule(saved["training"], current["training"], step)
+
+
+def stream_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What the `stream:` sections say differently: name -> (was, is)."""
+    return {field: (old, new) for field, old, new in _leaf_differences("stream", saved["stream"], current["stream"])}
 
 
 def _differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

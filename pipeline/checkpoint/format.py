@@ -56,7 +56,7 @@ class Manifest(_Stored):
 
 
 class SkippedSamples(_Stored):
-    """Samples [start, stop) of the stream that the run left out, the step that would have read them, and why."""
+    """Samples [start, stop) that the run left out, the step (from 0) that would have read them, and why."""
 
     start: _Natural
     stop: _Natural
@@ -97,6 +97,8 @@ class Record(_Stored):
     data_changes: list[DataChange] = []
     origin: str | None = None
     """The checkpoint of another run that this one started from."""
+    recent_losses: list[str] = []
+    """Hexadecimal losses that the next one is judged by (training.trouble)."""
     saved_at: str | None = None
     """When, in UTC (ISO 8601)."""
 

@@ -44,9 +44,11 @@ def newest_valid(place: Place) -> Found:
     return Found(None, None, problems)
 
 
-def newest_record(place: Place) -> Record | None:
-    """What the newest readable checkpoint says of itself, digests unchecked: to refuse a config early."""
+def newest_record(place: Place, last: int | None = None) -> Record | None:
+    """What the newest readable checkpoint (up to step `last`) says of itself, digests unchecked: to refuse early."""
     for step in saved_steps(place):
+        if last is not None and step > last:
+            continue
         folder = step_folder(place, step)
         try:
             return decode_record(folder.read(RECORD, MAX_JSON_BYTES), folder.path(RECORD))

@@ -30,6 +30,20 @@ class ScheduleConfig(Section):
     min_lr_ratio: Share = 0.0
 
 
+class TroubleConfig(Section):
+    """What is trouble (a loss or gradient that is not finite always is), and what is done about it."""
+
+    action: Literal["stop", "rollback"] = "stop"
+    """rollback: go on from the last checkpoint, without the samples of the step in trouble."""
+    loss_factor: Annotated[float, Field(gt=1.0)] | None = None
+    """A loss above this many times the median of the last `window` losses has exploded (default: none has)."""
+    window: Annotated[int, Field(ge=5)] = 50
+    skip_steps: PositiveInt = 1
+    """Rollback leaves out the samples of so many steps, the last of which is the one in trouble."""
+    max_skipped_steps: PositiveInt = 10
+    """A run stops rather than leave out the samples of more steps than this."""
+
+
 class TrainingConfig(Section):
     """How the model is trained. A step is one optimizer update on `global_batch` samples."""
 
@@ -65,6 +79,8 @@ class TrainingConfig(Section):
     """Where text is masked: by the loader's processes, or on the device after the raw text has arrived there."""
     stop_after: PositiveFloat | None = None
     """Wall-clock seconds after which the run saves and stops, to be continued by the same command."""
+    trouble: TroubleConfig = TroubleConfig()
+    """What happens when the loss is not finite, or explodes."""
     peak_tflops: PositiveFloat | None = None
     """Peak rate of one rank for the share-of-peak figure (default: a bf16 matrix product timed at the start)."""
 

@@ -1,10 +1,7 @@
-"""What hangs on the loop after a step: refusing a broken loss, reporting, held-out evaluation. Saving comes last."""
+"""What hangs on the loop after a step: reporting and held-out evaluation. A guard comes before them, saving after."""
 
 import math
-from collections.abc import Callable
 
-from data_prep.errors import SpanwrightError
-from pipeline.checkpoint.load import Place, saved_steps
 from pipeline.checkpoint.saver import Saved
 from pipeline.config import RunConfig
 from pipeline.training.assembly import Data
@@ -53,23 +50,6 @@ class Reports:
         self.line.close()
         self.board.close()
         self.metrics.close()
-
-
-def refuse_non_finite(place: Place) -> Callable[[StepReport], None]:
-    """A hook that stops the run when the loss or the gradient is not finite."""
-
-    def check(report: StepReport) -> None:
-        if math.isfinite(report.loss) and math.isfinite(report.grad_norm):
-            return
-        newest = max(saved_steps(place), default=None)
-        kept = "no checkpoint was saved yet" if newest is None else f"the checkpoint of step {newest} is kept"
-        raise SpanwrightError(
-            f"step {report.progress.step}: the loss is {report.loss} and the gradient norm {report.grad_norm} (samples "
-            f"up to position {report.progress.position}); {kept}. Lower training.learning_rate or "
-            "training.max_grad_norm, or train with precision: fp32"
-        )
-
-    return check
 
 
 class HealthReport:

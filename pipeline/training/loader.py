@@ -1,6 +1,6 @@
 """The micro-batches of one rank: a pure function of the position, built beside training by loader workers.
 
-Step s of the run reads the samples [s * global_batch, (s + 1) * global_batch). Its forward number a on rank r reads the
+Step s of the run reads global_batch samples (pipeline.training.positions). Its forward number a on rank r reads the
 micro_batch samples from (a * ranks + r) * micro_batch on: the same samples in the step for any number of ranks.
 
 Workers build whole micro-batches, or, with `training.masking: device`, gather raw text that is masked where it arrives:
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.batch import MicroBatch
 from pipeline.training.config import TrainingConfig, accumulation_steps
+from pipeline.training.positions import Skipped, first_position
 from pipeline.training.stopping import die_with_parent, ignore_stop_signals
 
 _PREFETCH = 4
@@ -74,8 +75,9 @@ class _RawMicroBatches(Dataset[Any]):
 class RankPositions:
     """First positions of this rank's micro-batches from step `start` on, in the order they are needed."""
 
-    def __init__(self, config: TrainingConfig, rank: int, world_size: int, start: int) -> None:
+    def __init__(self, config: TrainingConfig, rank: int, world_size: int, start: int, skipped: Skipped = ()) -> None:
         self.config, self.rank, self.world_size, self.start = config, rank, world_size, start
+        self._skipped = tuple(skipped)
 
     def __len__(self) -> int:
         config = self.config
@@ -88,8 +90,13 @@ class RankPositions:
 
     def of_step(self, step: int) -> list[int]:
         """The first positions of the micro-batches of one step."""
-        first = step * self.config.global_batch + self.rank * self.config.micro_batch
-        return list(range(first, (step + 1) * self.config.global_batch, self.world_size * self.config.micro_batch))
+        first, config = self.first_of(step), self.config
+        mine = first + self.rank * config.micro_batch
+        return list(range(mine, first + config.global_batch, self.world_size * config.micro_batch))
+
+    def first_of(self, step: int) -> int:
+        """The position of the first sample that a step reads on any rank."""
+        return first_position(step, self.config.global_batch, self._skipped)
 
 
 def load_steps(

@@ -18,15 +18,18 @@ from pipeline.training.engine import Engine, Terms
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: `step` updates done, `position` samples and `tokens` rows (of all views) consumed."""
+    """Where a run stands: `step` updates done, `position` samples and `tokens` rows (of all views) consumed.
+
+    Samples that were skipped count as consumed in `position`.
+    """
 
     step: int = 0
     position: int = 0
     tokens: int = 0
 
-    def after(self, samples: int, tokens: int) -> "Progress":
-        """One update later."""
-        return Progress(self.step + 1, self.position + samples, self.tokens + tokens)
+    def after(self, first: int, samples: int, tokens: int) -> "Progress":
+        """One update later, on `samples` samples from position `first` on."""
+        return Progress(self.step + 1, first + samples, self.tokens + tokens)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def train_steps(
     engine: Engine,
     steps: Iterator[list[MicroBatch]],
     progress: Progress,
+    first_position: Callable[[int], int],
     rate: Callable[[int], float],
     hooks: Sequence[Hook],
     asked_to_stop: Callable[[], bool],
@@ -77,7 +81,7 @@ def train_steps(
             add_sums(sums, terms)
         learning_rate = rate(progress.step)
         grad_norm = engine.step(learning_rate)
-        progress = progress.after(samples, tokens)
+        progress = progress.after(first_position(progress.step), samples, tokens)
 
         means = global_means(sums, counts)
         report = StepReport(

@@ -3,7 +3,7 @@
 1. config, process group, data
 2. the newest valid checkpoint, if there is one, and whether this config continues it
 3. engine, state, loader, generators (last: setting up the loader draws from them)
-4. the loop, with its hooks
+4. the loop, with its hooks; from 3 again after a rollback
 5. the result, or a saved state to continue from
 
     RUN/train/  metrics.jsonl  tensorboard/  checkpoints/  logs/  beats/  result.json
@@ -13,27 +13,30 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import torch
 import torch.distributed as dist
 
-from data_prep.errors import InputError, StoppedEarlyError
+from data_prep.errors import SpanwrightError, StoppedEarlyError
 from data_prep.shards.files import publish, staged_bytes
-from pipeline.checkpoint.compatible import check_continues
+from pipeline.batch import MicroBatch
 from pipeline.checkpoint.format import Record
 from pipeline.checkpoint.resume import agree_on_checkpoint, restore_rank_generators, restore_state
 from pipeline.checkpoint.rng import seed_generators
 from pipeline.checkpoint.state import TrainingState
-from pipeline.checkpoint.store import open_store
+from pipeline.checkpoint.store import Folder, open_store
 from pipeline.config import RunConfig, load_run
 from pipeline.training.assembly import Data, build_engine, open_data
 from pipeline.training.config import accumulation_steps
+from pipeline.training.continuing import Lineage, check_and_continue
 from pipeline.training.engine import Engine
 from pipeline.training.environment import describe_environment, environment_changes
 from pipeline.training.heartbeat import Heartbeat
-from pipeline.training.hooks import Evaluation, HealthReport, Reports, refuse_non_finite
+from pipeline.training.hooks import Evaluation, HealthReport, Reports
 from pipeline.training.loader import RankPositions, load_steps
 from pipeline.training.loop import Hook, Progress, train_steps
 from pipeline.training.metrics import MetricsLog
@@ -44,6 +47,7 @@ from pipeline.training.schedule import learning_rate
 from pipeline.training.stopping import PARENT, StopRequest
 from pipeline.training.tensorboard import TensorBoard
 from pipeline.training.throughput import count_flops, measure_peak
+from pipeline.training.trouble import LossGuard, TroubleError, samples_to_skip
 
 RESULT = "result.json"
 
@@ -61,13 +65,13 @@ def train_rank(run_dir: Path, output: TextIO) -> None:
     threads = set_threads(rank, config.training.threads_per_rank)
     join_process_group(rank)
     try:
-        _Session(config, data, rank, threads, stop, output).run()
+        Session(config, data, rank, threads, stop, output).run()
     finally:
         dist.destroy_process_group()
 
 
-class _Session:
-    """The parts that live as long as the process group."""
+class Session:
+    """One run on the ranks of a process group, from start to result."""
 
     def __init__(
         self, config: RunConfig, data: Data, rank: Rank, threads: int, stop: StopRequest, output: TextIO
@@ -78,77 +82,100 @@ class _Session:
         self.heartbeat = Heartbeat(config.train_dir / "beats", rank.index)
 
     def run(self) -> None:
-        """Resume or start, train, and write the result."""
+        """Resume or start, train (again, after a rollback), and write the result. Collective."""
         seed_generators(self.config.run.seed, self.rank.index)
         found = agree_on_checkpoint(self.store, self.rank, self._say)
-        record = found[1] if found else None
-        if record is not None:
-            self._check_continues(record)
+        lineage = self._continue(found[1]) if found else Lineage()
         engine = build_engine(self.config, self.data, self.rank)
         state = TrainingState(engine)
+        while (trouble := self._train_from(found, lineage, engine, state)) is not None:
+            found, lineage = self._roll_back(trouble, lineage)
+
+    def _continue(self, record: Record) -> Lineage:
+        lineage = check_and_continue(record, self.config, self.data, self._say)
+        self._say(f"continuing after step {record.step} of {self.config.training.steps}")
+        for change in environment_changes(record.environment, self.environment):
+            self._say(f"changed since the checkpoint ({change}): same samples and state, losses differ in last digits")
+        return lineage
+
+    def _train_from(
+        self, found: tuple[Folder, Record] | None, lineage: Lineage, engine: Engine, state: TrainingState
+    ) -> TroubleError | None:
+        """Train from a checkpoint (None: from the start) to the end; the trouble, if a rollback is to follow it."""
+        training, rank = self.config.training, self.rank
+        record = found[1] if found else None
         if found is not None:
             restore_state(*found, state)
         progress = Progress(record.step, record.position, record.tokens) if record else Progress()
-        training, rank = self.config.training, self.rank
-        positions = RankPositions(training, rank.index, rank.world_size, start=progress.step)
+        positions = RankPositions(training, rank.index, rank.world_size, progress.step, lineage.skipped_ranges)
         steps = load_steps(self.data.micro_batches, positions, training.loader_workers, rank.device)
         with contextlib.ExitStack() as stack:
             reports = self._reports(engine, progress.step, stack)
             if found is not None:
                 restore_rank_generators(found[0], rank)
             stack.callback(self.heartbeat.write)
-            self._train(engine, state, steps, progress, record, reports)
+            evaluation = Evaluation(engine, self.config, self.data, reports)
+            guard = LossGuard(training.trouble, record.recent_losses if record else ())
+            saving = Saving(
+                self.store, self.config, self.data, rank, state, self.environment, evaluation, reports, guard, lineage,
+                record,
+            )  # fmt: skip
+            return self._train(engine, state, steps, positions, progress, evaluation, guard, saving, reports)
 
     def _train(
-        self, engine: Engine, state: TrainingState, steps: Any, progress: Progress, record: Record | None,
-        reports: Reports | None,
-    ) -> None:  # fmt: skip
-        config = self.config
-        evaluation = Evaluation(engine, config, self.data, reports)
-        saving = Saving(
-            self.store, config, self.data, self.rank, state, self.environment, evaluation, reports,
-            saved_step=progress.step,
-        )  # fmt: skip
-        if record is not None:
-            evaluation.losses, saving.last_loss = dict(record.heldout), record.last_loss
-        else:
+        self, engine: Engine, state: TrainingState, steps: Iterator[list[MicroBatch]], positions: RankPositions,
+        progress: Progress, evaluation: Evaluation, guard: LossGuard, saving: Saving, reports: Reports | None,
+    ) -> TroubleError | None:  # fmt: skip
+        training = self.config.training
+        if progress.step == 0:
             evaluation.run(step=0)
-        told: list[Hook] = [reports.step, HealthReport(config, reports)] if reports else []
-        hooks: list[Hook] = [self.heartbeat, refuse_non_finite(self.store), *told, evaluation, saving]
-        progress = train_steps(
-            engine, steps, progress, lambda step: learning_rate(config.training, step), hooks,
-            asked_to_stop=lambda: self.stop.reason is not None or saving.failed,
-        )  # fmt: skip
-        if progress.step < config.training.steps:
+            if training.trouble.action == "rollback":
+                saving.save_start(progress)
+        told: list[Hook] = [reports.step, HealthReport(self.config, reports)] if reports else []
+        hooks: list[Hook] = [self.heartbeat, guard, *told, evaluation, saving]
+        try:
+            progress = train_steps(
+                engine, steps, progress, positions.first_of, lambda step: learning_rate(training, step), hooks,
+                asked_to_stop=lambda: self.stop.reason is not None or saving.failed,
+            )  # fmt: skip
+        except TroubleError as trouble:
+            saving.finish()
+            return trouble.with_traceback(None)
+        if progress.step < training.steps:
             saving.save(progress)
         saving.finish()
-        if progress.step < config.training.steps:
+        if progress.step < training.steps:
             asked_by = self.stop.reason or "another rank"
             raise StoppedEarlyError(
-                f"stopped after step {progress.step} of {config.training.steps} (asked by {asked_by}); the state is "
-                "saved, and the same command continues from it"
+                f"stopped after step {progress.step} of {training.steps} (asked by {asked_by}); the state is saved, "
+                "and the same command continues from it"
             )
         self._write_result(progress, state, evaluation, saving)
+        return None
 
-    def _check_continues(self, record: Record) -> None:
-        check_continues(record.config, self.config.model_dump(mode="json"), record.step)
-        for what, saved, current in (
-            ("dataset", record.dataset_fingerprint, self.data.dataset.fingerprint),
-            ("tokenizer", record.tokenizer_digest, self.data.tokenizer.digest),
-            (
-                "stream of samples (or a table of similar tokens)",
-                record.stream_fingerprint,
-                self.data.stream_fingerprint,
-            ),
-        ):
-            if saved != current:
-                raise InputError(
-                    f"{self.data.dataset.folder}: the {what} is not the one this run was trained on (fingerprint "
-                    f"{saved[:12]} then, {current[:12]} now): put it back, or train in another folder (run.dir=...)"
-                )
-        self._say(f"continuing after step {record.step} of {self.config.training.steps}")
-        for change in environment_changes(record.environment, self.environment):
-            self._say(f"changed since the checkpoint ({change}): same samples and state, losses differ in last digits")
+    def _roll_back(self, trouble: TroubleError, lineage: Lineage) -> tuple[tuple[Folder, Record], Lineage]:
+        """The checkpoint to go back to, and the lineage without the samples in trouble. SpanwrightError to stop."""
+        wanted = self.config.training.trouble
+        found = agree_on_checkpoint(self.store, self.rank, self._say)
+        kept = f"the checkpoint of step {found[1].step} is kept" if found else "no checkpoint was saved yet"
+        if wanted.action == "stop" or found is None:
+            raise SpanwrightError(
+                f"{trouble}; {kept}. Lower training.learning_rate or training.max_grad_norm, train with precision: "
+                "fp32, or go on without these samples: training.trouble.action=rollback"
+            )
+        skipped = samples_to_skip(
+            trouble, found[1].step, self.config.training.global_batch, lineage.skipped_ranges, wanted.skip_steps
+        )
+        if len(lineage.skipped) + len(skipped) > wanted.max_skipped_steps:
+            raise SpanwrightError(
+                f"{trouble}; {kept}, and going on without the samples of {len(lineage.skipped)} steps has not helped "
+                f"(training.trouble.max_skipped_steps={wanted.max_skipped_steps}): lower training.learning_rate, or "
+                "start from an earlier checkpoint (--from STEP)"
+            )
+        self._say(
+            f"{trouble}: back to step {found[1].step}, without samples {skipped[0].start} to {skipped[-1].stop - 1}"
+        )
+        return found, replace(lineage, skipped=[*lineage.skipped, *skipped])
 
     def _reports(self, engine: Engine, step: int, stack: contextlib.ExitStack) -> Reports | None:
         config, rank = self.config, self.rank
@@ -181,6 +208,7 @@ class _Session:
             "heldout_loss_before": evaluation.losses.get("before"),
             "heldout_loss_after": evaluation.losses.get("newest"),
             "weight_hash": weight_hash,
+            "skipped_samples": sum(samples.stop - samples.start for samples in saving.lineage.skipped),
         }
         publish([staged_bytes(self.config.train_dir / RESULT, (json.dumps(result, indent=1) + "\n").encode())])
 

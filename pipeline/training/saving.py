@@ -12,9 +12,11 @@ from pipeline.checkpoint.state import TrainingState
 from pipeline.checkpoint.store import Store
 from pipeline.config import RunConfig
 from pipeline.training.assembly import Data
+from pipeline.training.continuing import Lineage
 from pipeline.training.hooks import Evaluation, Reports
 from pipeline.training.loop import Progress, StepReport
 from pipeline.training.rank import Rank
+from pipeline.training.trouble import LossGuard
 
 
 class Saving:
@@ -30,14 +32,18 @@ class Saving:
         environment: dict[str, Any],
         evaluation: Evaluation,
         reports: Reports | None,
-        saved_step: int,
+        guard: LossGuard,
+        lineage: Lineage,
+        record: Record | None,
     ) -> None:
-        """Collective."""
+        """`record` is the checkpoint that the run goes on from. Collective."""
         self._config, self._data, self._state = config, data, state
         self._environment, self._evaluation, self._reports = environment, evaluation, reports
         self._saver = Saver(store, rank, config.checkpoint)
-        self._saved_step = saved_step
-        self.last_loss: str | None = None
+        self._guard, self.lineage = guard, lineage
+        self._saved_step = record.step if record else None
+        self.last_loss = record.last_loss if record else None
+        evaluation.losses = dict(record.heldout) if record else {}
 
     @property
     def failed(self) -> bool:
@@ -53,9 +59,16 @@ class Saving:
             self.save(report.progress)
 
     def save(self, progress: Progress) -> None:
-        """Save now, unless this very state is saved. Collective."""
-        if progress.step == self._saved_step:
-            return
+        """Save now, unless this very state is saved, or nothing is done yet. Collective."""
+        if progress.step not in (0, self._saved_step):
+            self._save(progress)
+
+    def save_start(self, progress: Progress) -> None:
+        """A checkpoint before the first step of a new run, to roll back to. Collective."""
+        if self._saved_step is None:
+            self._save(progress)
+
+    def _save(self, progress: Progress) -> None:
         if self._reports is not None:
             self._reports.flush()
         self._report(self._saver.save(self._record(progress), self._state))
@@ -83,5 +96,9 @@ class Saving:
             last_loss=self.last_loss,
             heldout=dict(self._evaluation.losses),
             environment=self._environment,
+            skipped=self.lineage.skipped,
+            data_changes=self.lineage.data_changes,
+            origin=self.lineage.origin,
+            recent_losses=self._guard.recent,
             saved_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )

@@ -134,6 +134,17 @@ def run_ranks(script: str, world_size: int, *arguments: object) -> tuple[list[in
     return [rank.returncode for rank in ranks], output
 
 
+def run_jobs(jobs: list[dict[str, Any]], ranks: int, folder: Path, name: str = "jobs") -> list[list[dict[str, Any]]]:
+    """Carry jobs out on real ranks (see sessions_rank.py); the reports by job and rank."""
+    reports = folder / f"{name}-reports"
+    reports.mkdir()
+    (folder / f"{name}.json").write_text(json.dumps(jobs), encoding="utf-8")
+    codes, output = run_ranks("sessions_rank.py", ranks, folder / f"{name}.json", reports)
+    assert codes == [0] * ranks, output[-3000:]
+    of_ranks = [json.loads((reports / f"rank-{rank}.json").read_text(encoding="utf-8")) for rank in range(ranks)]
+    return [list(of_job) for of_job in zip(*of_ranks, strict=True)]
+
+
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The records of metrics.jsonl."""
     text = (run_dir / "train" / "metrics.jsonl").read_text(encoding="utf-8")

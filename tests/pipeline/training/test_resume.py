@@ -1,13 +1,11 @@
 """Runs that are killed, stopped, moved to other world sizes or damaged end as if nothing had happened."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -279,59 +277,3 @@ def test_a_save_that_cannot_be_written_is_one_message_and_leaves_nothing(undistu
     assert list((run_dir / "train" / "checkpoints").iterdir()) == []
     assert launch(run_dir, ranks=2).returncode == 0
     assert result(run_dir) == result(undisturbed)
-
-
-def observe(run_dir: Path, ranks: int, reports: Path) -> list[dict[str, Any]]:
-    """Train the run to its end on observed ranks (see observed_rank.py); the report of each."""
-    reports.mkdir()
-    codes, output = run_ranks("observed_rank.py", ranks, run_dir, reports)
-    assert codes == [0] * ranks, output
-    return [json.loads((reports / f"rank-{rank}.json").read_text(encoding="utf-8")) for rank in range(ranks)]
-
-
-def samples_by_position(reports: list[dict[str, Any]]) -> list[tuple[int, str]]:
-    """(position, digest of the sample's views) of all ranks together, in the order of the stream."""
-    return sorted((position, digest) for report in reports for position, digest in report["samples"])
-
-
-def test_a_run_moves_from_two_ranks_to_one_and_back(make_run, tmp_path):
-    """Other ranks, ZeRO stages, activation checkpointing: same state, samples, masks and dropout. fp32 losses and norms
-    differ in the order of sums alone."""
-    fields = {"precision": "fp32", "schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, **ACCUMULATING}
-    straight = make_run(ranks=2, **fields)
-    expected_samples = samples_by_position(observe(straight, 2, tmp_path / "straight"))
-    assert [position for position, _ in expected_samples] == list(range(48))
-    moved = make_run(ranks=2, **{**fields, "steps": 4})
-    reached_samples = []
-    for start, steps, ranks, stage in ((None, 4, 2, 2), (4, 8, 1, 1), (8, 12, 2, 3)):
-        how = {"steps": steps, "ranks": ranks, "zero_stage": stage, "activation_checkpointing": stage == 3}
-        make_run(run_dir=moved, **{**fields, **how})
-        reports = observe(moved, ranks, tmp_path / f"to-step-{steps}")
-        assert [report["restored_step"] for report in reports] == [start] * ranks
-        assert [report["differences"] for report in reports] == [None if start is None else []] * ranks
-        reached_samples += samples_by_position(reports)
-    assert reached_samples == expected_samples
-    expected, reached = ([r for r in metrics(folder) if "loss" in r] for folder in (straight, moved))
-    assert [r["tokens"] for r in reached] == [r["tokens"] for r in expected]
-    for figure in ("loss", "grad_norm"):
-        assert [r[figure] for r in reached] == pytest.approx([r[figure] for r in expected], rel=2e-5)
-    heldout = [[r["heldout_loss"] for r in metrics(folder) if "heldout_loss" in r] for folder in (straight, moved)]
-    assert heldout[1] == pytest.approx(heldout[0], rel=2e-5)
-    record = json.loads((moved / "train" / "checkpoints" / "step-00000012" / "state.json").read_text())
-    assert record["environment"]["world_size"] == 2
-    assert record["environment"]["zero_stage"] == 3
-
-
-def test_state_and_16_bit_weights_are_the_checkpoints_on_two_ranks_one_and_two(undisturbed, make_run, tmp_path):
-    """ZeRO 2 on two ranks, then 1 on one, then 3 on two: masters, moments and the bf16 weights, bit for bit."""
-    run_dir = tmp_path / "run"
-    shutil.copytree(undisturbed, run_dir)
-    shutil.rmtree(run_dir / "train" / "checkpoints" / "step-00000012")
-    hashes = []
-    for start, ranks, stage in ((10, 1, 1), (12, 2, 3)):
-        make_run(run_dir=run_dir, **{**ACCUMULATING, "ranks": ranks, "zero_stage": stage})
-        reports = observe(run_dir, ranks, tmp_path / f"from-step-{start}")
-        assert [report["restored_step"] for report in reports] == [start] * ranks
-        assert [report["differences"] for report in reports] == [[]] * ranks
-        hashes.append(result(run_dir)["weight_hash"])
-    assert hashes[0] == hashes[1]  # the last one had nothing left to train

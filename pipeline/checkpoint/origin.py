@@ -1,0 +1,110 @@
+"""Where a run starts from, when not from its own newest checkpoint: an older one of its own, or another run's.
+
+Both are changes of the store before training begins, so that training itself always continues from the newest.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import InputError
+from pipeline.checkpoint.format import (
+    BUFFERS,
+    FORMAT_VERSION,
+    RECORD,
+    FileEntry,
+    Manifest,
+    Record,
+    encode_manifest,
+    folder_name,
+    plan_files,
+)
+from pipeline.checkpoint.load import Place, newest_valid, saved_steps, step_folder
+from pipeline.checkpoint.store import Folder, Store, open_store
+from pipeline.checkpoint.verify import read_manifest, verify_checkpoint
+
+LEFT = "left-"
+
+
+def go_back(place: Place, step: int) -> list[str]:
+    """Make the checkpoint of `step` the newest: later ones are set aside under the names returned, newest first."""
+    store = open_store(place)
+    steps = saved_steps(store)
+    if step not in steps:
+        there = ", ".join(map(str, sorted(steps))) or "none"
+        raise InputError(f"--from {step}: there is no checkpoint of this step in {store.place}; there are: {there}")
+    verify_checkpoint(step_folder(store, step))
+    return [store.set_aside(folder_name(later), LEFT) for later in steps if later > step]
+
+
+def checkpoint_of_run(run_dir: Path, place: str) -> Folder:
+    """The newest valid checkpoint of another run; InputError naming its folder when it has none."""
+    found = newest_valid(place).folder
+    if found is None:
+        raise InputError(f"--from {run_dir}: this run has no valid checkpoint ({place})")
+    return found
+
+
+def take_everything(place: Place, source: Folder) -> None:
+    """Let a new run continue from another's checkpoint: weights, optimizer, position, generators."""
+    store, record = _empty(place, source), verify_checkpoint(source)
+    names = sorted({*read_manifest(source).files} - {RECORD})
+    _put(store, source, names, record.model_copy(update={"origin": str(source)}))
+
+
+def take_weights(place: Place, source: Folder, config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> None:
+    """Let a new run start at step 0 with another's weights (and buffers), fresh in everything else.
+
+    `config` is the new run's; `fingerprints` has those of its dataset, stream and tokenizer as a Record names them.
+    """
+    store, record = _empty(place, source), verify_checkpoint(source)
+    kept = ("parameters", "buffers", "environment", "saved_at")
+    old = {key: value for key, value in record.model_dump(mode="json").items() if key in kept}
+    start: dict[str, Any] = {
+        "step": 0,
+        "position": 0,
+        "tokens": 0,
+        "last_loss": None,
+        "heldout": {},
+        "origin": str(source),
+    }
+    new = Record.model_validate({**old, **start, **fingerprints, "config": dict(config)})
+    names = sorted(name for name in read_manifest(source).files if name.startswith("master-") or name == BUFFERS)
+    _put(store, source, names, new, zeros=True)
+
+
+def _empty(place: Place, source: Folder) -> Store:
+    store = open_store(place)
+    if saved_steps(store):
+        raise InputError(
+            f"{store.place}: this run has trained already, so it cannot start from {source}: choose another folder "
+            "(run.dir=...), or start over with --fresh"
+        )
+    return store
+
+
+def _put(store: Store, source: Folder, names: list[str], record: Record, zeros: bool = False) -> None:
+    """Publish a checkpoint of files of `source` (and moments that are zero)."""
+    name, there = folder_name(record.step), read_manifest(source).files
+    store.begin(name)
+    files: dict[str, FileEntry] = {}
+    for file_name in names:
+        store.copy_file(source, name, file_name)
+        files[file_name] = there[file_name]
+    for file_name, parts in _zero_moments(record) if zeros else ():
+        files[file_name] = store.write(name, file_name, parts)
+    files[RECORD] = store.write(name, RECORD, [record.model_dump_json(indent=1).encode()])
+    manifest = Manifest(format_version=FORMAT_VERSION, step=record.step, files=dict(sorted(files.items())))
+    store.publish(name, encode_manifest(manifest))
+    verify_checkpoint(Folder(store, name))
+
+
+def _zero_moments(record: Record) -> Iterator[tuple[str, Iterator[bytes | memoryview]]]:
+    import torch
+
+    from pipeline.checkpoint.tensors import file_parts
+
+    shapes = {name: tuple(shape) for name, shape in record.parameters.items()}
+    for planned in plan_files(shapes):
+        if planned.kind != "master":
+            yield planned.file_name, file_parts({name: torch.zeros(shapes[name]) for name in planned.names})

@@ -1,0 +1,74 @@
+"""Stopped and continued at any step, a run is bit for bit the one that went straight: the matrix of configurations.
+
+A configuration is a ZeRO stage, a number of ranks, forwards a step, and saving beside training or not. Its run goes
+straight; then again, stopped after each of STOPS, the next part going on from the checkpoint: in epochs 0, 1 and 2, at
+an evaluation, and after the last step.
+"""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import losses, result, run_jobs
+
+GLOBAL_BATCH, STEPS = 6, 13
+"""About thirty samples are an epoch: five steps."""
+STOPS = (2, 4, 7, 12)
+"""Steps done at each stop: epoch 0, an evaluation, epoch 1, epoch 2. The last part ends the run."""
+FIELDS = {"steps": STEPS, "global_batch": GLOBAL_BATCH, "evaluate_every": 4, "precision": "bf16"}
+Configuration = tuple[int, int, bool]  # ZeRO stage, forwards a step, background
+
+ALL = list(itertools.product((0, 1, 2, 3), (1, 3), (False, True)))
+QUICK = [(0, 3, True), (1, 1, False), (2, 3, False), (3, 1, True)]
+
+
+def parts(run_dir: Path) -> list[dict[str, Any]]:
+    """The jobs of a run that is stopped at STOPS, and once more when it is done."""
+    stops = [stop - before for before, stop in itertools.pairwise((0, *STOPS))]
+    return [{"run_dir": str(run_dir), "stop_after": stop} for stop in (*stops, None, None)]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("configurations", [QUICK, pytest.param(ALL, marks=pytest.mark.long)])
+def test_a_run_stopped_anywhere_is_bit_equal_to_one_that_went_straight(
+    make_run: Any, tmp_path: Path, ranks: int, configurations: list[Configuration]
+) -> None:
+    runs: dict[Configuration, tuple[Path, Path]] = {}
+    jobs: list[dict[str, Any]] = []
+    for stage, forwards, background in configurations:
+        micro_batch = GLOBAL_BATCH // ranks // forwards
+        fields = {**FIELDS, "zero_stage": stage, "micro_batch": micro_batch, "ranks": ranks}
+        straight, stopped = (make_run(checkpoint={"background": background}, **fields) for _ in range(2))
+        runs[stage, forwards, background] = straight, stopped
+        jobs += [{"run_dir": str(straight)}, *parts(stopped)]
+    reports = iter(run_jobs(jobs, ranks, tmp_path))
+    for configuration, (straight, stopped) in runs.items():
+        outcomes = [next(reports)[0] for _ in range(len(STOPS) + 3)]
+        went_on = [outcome["restored"] for outcome in outcomes]
+        assert went_on == [[], [], *([stop] for stop in STOPS), [STEPS]], configuration
+        assert [outcome["outcome"].partition(":")[0] for outcome in outcomes] == [
+            "done", *["StoppedEarlyError"] * len(STOPS), "done", "done",
+        ], configuration  # fmt: skip
+        assert [outcome["differences"] for outcome in outcomes] == [[]] * len(outcomes), configuration
+        assert len(losses(straight)) == STEPS + 2 + STEPS // 4
+        assert losses(stopped) == losses(straight), configuration
+        assert result(stopped) == result(straight), configuration
+
+
+def test_a_run_that_resumes_wrongly_is_found(make_run: Any, tmp_path: Path) -> None:
+    """The test above can fail: one position or one seed off, and the losses differ."""
+    fields = {**FIELDS, "steps": 6, "micro_batch": 3, "zero_stage": 1}
+    straight, shifted, other_seed = make_run(**fields), make_run(**fields), make_run(seed=6, **fields)
+    jobs = [
+        {"run_dir": str(straight)}, {"run_dir": str(shifted), "stop_after": 3},
+        {"run_dir": str(shifted), "shift": 1}, {"run_dir": str(other_seed)},
+    ]  # fmt: skip
+    reports = run_jobs(jobs, 1, tmp_path)
+    assert [report[0]["outcome"].partition(":")[0] for report in reports] == [
+        "done", "StoppedEarlyError", "done", "done",
+    ]  # fmt: skip
+    assert losses(shifted)[:4] == losses(straight)[:4]
+    assert all(left != right for left, right in zip(losses(shifted)[4:], losses(straight)[4:], strict=True))
+    assert all(left != right for left, right in zip(losses(other_seed), losses(straight), strict=True))
