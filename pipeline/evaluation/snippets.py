@@ -65,7 +65,7 @@ def fill_in_snippets(config: RunConfig) -> list[dict[str, Any]]:
 
 def can_fill_in(config: RunConfig) -> bool:
     """Whether the exported model fills gaps: a decoder that writes after sentinels, or an encoder with its head."""
-    if "hf" not in config.export.to:
+    if "hf" not in config.export.to or config.model.layers.head == "detection":
         return False
     corruption = config.corruption
     writes_after_sentinels = (

@@ -7,7 +7,7 @@ the same name too.
 from dataclasses import dataclass
 from typing import Literal
 
-ArchitectureName = Literal["t5", "bart", "bert", "mpnet", "modernbert"]
+ArchitectureName = Literal["t5", "bart", "bert", "electra", "mpnet", "modernbert"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Architecture:
     biases: bool  # in linear maps and norms
     feed_forward: Literal["gated-gelu-tanh", "gated-gelu", "gelu"]
     scaled_scores: bool  # attention scores are divided by sqrt(d_kv)
-    head: Literal["tokens", "masked"]  # a product with the embedding; or a dense layer and a norm before it
+    head: Literal[
+        "tokens", "masked", "detection"
+    ]  # logits by the embedding; after a dense layer and a norm; one per row
     deviation: float | None  # of every first weight; None: T5's own, by matrix
     token_types: int = 0  # vectors that tell the segments of a pair apart
     output_dropout: bool = False  # after the last norm too
@@ -44,6 +46,11 @@ ARCHITECTURES: dict[ArchitectureName, Architecture] = {
     "bert": Architecture(
         "BERT", has_decoder=False, norm="layer", norm_first=False, embedding_norm=True, biases=True,
         feed_forward="gelu", scaled_scores=True, head="masked", deviation=0.02, token_types=2,
+    ),
+    # Clark et al. 2020, section 2 and appendix A: BERT's layers under a head that tells replaced tokens
+    "electra": Architecture(
+        "ELECTRA", has_decoder=False, norm="layer", norm_first=False, embedding_norm=True, biases=True,
+        feed_forward="gelu", scaled_scores=True, head="detection", deviation=0.02, token_types=2,
     ),
     # Song et al. 2020, appendix: BERT's layers, and T5's buckets beside the learned positions
     "mpnet": Architecture(

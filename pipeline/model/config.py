@@ -81,8 +81,10 @@ class ModelConfig(Section):
             for name in ("num_decoder_layers", "decoder_positions"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} is given, but architecture {self.architecture} has no decoder")
-        if self.layers.head == "masked" and not self.tie_word_embeddings:
-            raise ValueError(f"tie_word_embeddings: false: the head of architecture {self.architecture} is always tied")
+        if self.layers.head != "tokens" and not self.tie_word_embeddings:
+            raise ValueError(
+                f"tie_word_embeddings: false: the head of architecture {self.architecture} has no matrix of its own"
+            )
         if self.local_attention and self.layers.has_decoder:
             raise ValueError(
                 f"local_attention is for encoders; architecture {self.architecture} has a decoder (modernbert has none)"
@@ -133,6 +135,8 @@ def count_parameters(config: ModelConfig, vocab_size: int) -> int:
         total += _position_parameters(config.decoder_position_config, config)
     if layers.head == "masked":
         total += width * width + width * layers.biases + norm + vocab
+    if layers.head == "detection":
+        total += width * width + width + (width + 1) * layers.biases
     return total + (0 if config.tie_word_embeddings else vocab * width)
 
 

@@ -61,8 +61,29 @@ class MaskedHead(nn.Module):
         return self.norm(nn.functional.gelu(self.dense(x_TW)))
 
 
-def build_head(config: ModelConfig, vocab_size: int, embedding_VW: torch.Tensor) -> TokenHead | MaskedHead:
+class DetectionHead(nn.Module):
+    """ELECTRA's: a logit per row, positive where its token was replaced: score(gelu(dense(states)))."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.d_model, config.d_model, bias=config.layers.biases)
+        self.score = nn.Linear(config.d_model, 1, bias=config.layers.biases)
+
+    def forward(self, x_TW: torch.Tensor, replaced_T: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits [T] of states [T, W]; given which were replaced, bool [T], the sum of their binary cross entropy."""
+        logits_T = self.score(nn.functional.gelu(self.dense(x_TW))).squeeze(-1)
+        if replaced_T is None:
+            return logits_T
+        logits_T = logits_T.to(torch.promote_types(logits_T.dtype, torch.float32))
+        return nn.functional.binary_cross_entropy_with_logits(logits_T, replaced_T.to(logits_T.dtype), reduction="sum")
+
+
+def build_head(
+    config: ModelConfig, vocab_size: int, embedding_VW: torch.Tensor
+) -> TokenHead | MaskedHead | DetectionHead:
     """The head of the model's architecture, tied to its embedding unless the config says otherwise."""
+    if config.layers.head == "detection":
+        return DetectionHead(config)
     if config.layers.head == "masked":
         return MaskedHead(config, vocab_size, embedding_VW)
     return TokenHead(config, vocab_size, embedding_VW if config.tie_word_embeddings else None)

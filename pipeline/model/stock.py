@@ -7,6 +7,7 @@ _SCHEMES: dict[str, type] = {
     "t5": T5Positions,
     "bart": LearnedPositions,
     "bert": LearnedPositions,
+    "electra": LearnedPositions,
     "mpnet": MPNetPositions,
     "modernbert": RotaryPositions,
 }

@@ -32,6 +32,7 @@ _EXAMPLES = {
     "t5": "small",
     "bart": "bart_base",
     "bert": "bert_base",
+    "electra": "electra_base",
     "mpnet": "mpnet_base",
     "modernbert": "modernbert_base",
 }

@@ -21,6 +21,7 @@ POSITIONS = {
     "t5": "t5",
     "bart": "{kind: learned, max_positions: 160}",
     "bert": "{kind: learned, max_positions: 160}",
+    "electra": "{kind: learned, max_positions: 160}",
     "mpnet": "{kind: mpnet, max_positions: 160}",
     "modernbert": "{kind: rope, base: 1000, local_base: 100}",
 }
@@ -44,7 +45,7 @@ def small(recipe: str, data_dir: Path, *overrides: str) -> RunConfig:
         recipe,
         [
             "data.paths=[corpus]", f"data.dir={data_dir}", f"model={model}", f"stream.window={WINDOW}",
-            "training.steps=60", "training.global_batch=16", "training.micro_batch=16", "training.heldout_samples=32",
+            "training.steps=100", "training.global_batch=16", "training.micro_batch=16", "training.heldout_samples=32",
             "training.loader_workers=0", "training.schedule.warmup_steps=4", "training.schedule.warmup_ratio=0",
             "training.learning_rate=3e-3", *SPECIAL.get(recipe, ()), *overrides,
         ],

@@ -21,7 +21,7 @@ _NAMES = {
     "head.norm": "cls.predictions.transform.LayerNorm",
     "head": "cls.predictions",
 }
-_BLOCKS = {
+BLOCKS = {
     "self_attention.query": "attention.self.query",
     "self_attention.key": "attention.self.key",
     "self_attention.value": "attention.self.value",
@@ -35,7 +35,7 @@ _BLOCKS = {
 
 def converted(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights by their BERT names."""
-    return renamed(weights, _NAMES, _BLOCKS, "bert.encoder.layer.{number}.{part}")
+    return renamed(weights, _NAMES, BLOCKS, "bert.encoder.layer.{number}.{part}")
 
 
 def config_fields(config: ModelConfig, vocab_size: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ POSITIONS = {
     "t5": "t5",
     "bart": {"kind": "learned", "max_positions": 160},
     "bert": {"kind": "learned", "max_positions": 160},
+    "electra": {"kind": "learned", "max_positions": 160},
     "mpnet": {"kind": "mpnet", "max_positions": 160},
     "modernbert": {"kind": "rope", "base": 1000.0, "local_base": 100.0},
 }

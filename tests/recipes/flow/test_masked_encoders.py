@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.batch import IGNORED_LABEL
 from tests.recipes.flow.tracing import (
     objective_of,
     row_gradients,
@@ -13,20 +14,21 @@ from tests.recipes.flow.tracing import (
     with_labels_only,
     with_token,
 )
-from tests.recipes.test_golden import FIRST_WORD, SPECIAL_TOKENS, sample
+from tests.recipes.test_golden import FIRST_WORD, sample
 
-RECIPES = ("bert", "bert_wwm", "rom")
+RECIPES = ("bert", "bert_wwm", "rom", "slm")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_masked_token_is_nowhere_in_what_the_encoder_reads(recipe: str) -> None:
+def test_a_hidden_token_is_nowhere_in_what_the_encoder_reads(recipe: str) -> None:
     config = small_config(recipe, "corruption.select.rate=0.3")
     before = views_of(config, sample())["encoder"]
     length = int(sample().piece_offsets[1])
-    masked = [row for row in range(1, length + 1) if before.tokens[row] == SPECIAL_TOKENS.mask]
-    assert masked, "the text has a mask"
+    assert before.labels is not None, "this view has labels"
+    hidden = [row for row in range(1, length + 1) if before.labels[row] not in (IGNORED_LABEL, before.tokens[row])]
+    assert hidden, "a token of the text is hidden"
     other = FIRST_WORD - 1  # not in the text
-    for row in masked:
+    for row in hidden:
         after = views_of(config, with_token(sample(), row - 1, other))["encoder"]
         assert torch.equal(after.tokens, before.tokens)
         assert np.flatnonzero(after.labels != before.labels).tolist() == [row]
