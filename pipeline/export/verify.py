@@ -7,6 +7,7 @@
    Anything else that differs is an error.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -123,7 +124,7 @@ def _logits(
     ours: EncoderModel, theirs: Any, views: Views, position_offset: int | None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The logits of each sequence, ours and theirs."""
-    encoder = views["encoder"]
+    encoder = views["encoder"] if isinstance(ours, EncoderDecoder) else _in_reading_order(views["encoder"])
     memory_SW = ours.encode(encoder)
     if not isinstance(ours, EncoderDecoder):
         for rows in _sequences(encoder):
@@ -139,6 +140,21 @@ def _logits(
     for source, target in zip(_sequences(encoder), _sequences(decoder), strict=True):
         got = theirs(input_ids=encoder.tokens[source][None], decoder_input_ids=decoder.tokens[target][None])
         yield ours.head(states_TW[target]), got.logits[0]
+
+
+def _in_reading_order(view: Batch) -> Batch:
+    """The view with the rows of each sequence by their positions: stock classes take a row's index for its place."""
+    order = torch.arange(len(view.tokens))
+    for rows in _sequences(view):
+        order[rows] = rows.start + view.positions[rows].argsort(stable=True)
+    return dataclasses.replace(
+        view,
+        **{
+            field.name: value[order]
+            for field in dataclasses.fields(view)
+            if (value := getattr(view, field.name)) is not None and field.name != "cu_seqlens"
+        },
+    )
 
 
 def _sequences(view: Batch) -> Iterator[slice]:

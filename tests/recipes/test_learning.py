@@ -23,6 +23,7 @@ FALLS: dict[str, float] = {
     "dupmae": 0.10,
     "mae_lm": 0.08,
     "electra": 0.35,
+    "mpnet": 0.10,
     "prefix_lm": 0.10,
     "retromae": 0.10,
     "rom": 0.06,

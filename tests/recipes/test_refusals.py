@@ -12,6 +12,8 @@ REFUSED = [
     ("bert_wwm", ("corruption.replace={kind: mask_per_span}",), "Use replace token_by_token"),
     ("rom", ("corruption.layout={kind: permuted}",), "Use select permutation_tail"),
     ("rts", ("corruption.replace.mask=0.8", "corruption.replace.random=0.1"), "a mask says so"),
+    ("mpnet", ("corruption.layout={kind: in_place}",), "use layout permuted"),
+    ("mpnet", ("model.randomized_positions=512", "export.to=[]"), "share a place"),
     ("electra", ("model=bert_base",), "electra_base"),
     ("t5_span", ("model=bert_base",), "model=small"),
     ("mae_lm", ("corruption.layout={kind: in_place}",), "in_place gives no decoder view"),
