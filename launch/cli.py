@@ -180,6 +180,16 @@ def checkpoints(config: str, overrides: tuple[str, ...]) -> None:
     console.print(checkpoint_table(load_config(config, overrides).checkpoints))
 
 
+@cli.command(short_help="The table of similar tokens that a recipe draws from", epilog=CONFIG_HELP)
+@config_arguments
+def similar(config: str, overrides: tuple[str, ...]) -> None:
+    """Make the table of similar tokens (corruption.replace.table) from the prepared dataset."""
+    from launch.similar import write_similar
+    from pipeline.config import load_config
+
+    console.print(f"similar tokens: {write_similar(load_config(config, overrides))}", highlight=False)
+
+
 @cli.command(short_help="Re-hash a dataset, checkpoint or run")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def audit(folder: Path) -> None:

@@ -36,6 +36,9 @@ def _read(path: str) -> npt.NDArray[np.generic]:
         with Path(path).open("rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
-        raise InputError(f"corruption.replace.table: cannot read {path}: {error.strerror}.") from None
+        raise InputError(
+            f"corruption.replace.table: cannot read {path}: {error.strerror}. `spanwright similar CONFIG` makes it "
+            "from the prepared dataset."
+        ) from None
     except (ValueError, EOFError) as error:
         raise InputError(f"corruption.replace.table: {path} is not an .npy file of numbers: {error}.") from None

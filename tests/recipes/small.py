@@ -3,14 +3,19 @@
 What a recipe of its own needs to be small is in its entry of `SPECIAL`.
 """
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import MicroBatch
 from pipeline.config import RunConfig, load_config
 from pipeline.config_files import builtin_configs
+from pipeline.corruption.build_similar import nearest_ids
+from pipeline.corruption.replace import ordinary_tokens
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import Data, open_data
 from pipeline.training.loop import global_loss
@@ -25,6 +30,10 @@ POSITIONS = {
     "mpnet": "{kind: mpnet, max_positions: 160}",
     "modernbert": "{kind: rope, base: 1000, local_base: 100}",
 }
+DATASET_VOCAB_SIZE = 1000
+TABLES = tempfile.TemporaryDirectory(prefix="spanwright_tables_")
+# Recipes that draw similar tokens: their tables are made for each vocabulary.
+WITH_TABLE = ("c_rts",)
 # Overrides that a recipe needs besides those of every recipe.
 SPECIAL: dict[str, tuple[str, ...]] = {
     "cocondenser": ("objective.early_layer=1", "objective.contrast.group=16"),
@@ -32,7 +41,7 @@ SPECIAL: dict[str, tuple[str, ...]] = {
 }
 
 
-def small(recipe: str, data_dir: Path, *overrides: str) -> RunConfig:
+def small(recipe: str, data_dir: Path, *overrides: str, vocab_size: int = DATASET_VOCAB_SIZE) -> RunConfig:
     """The recipe's config with a tiny model of its own architecture on the dataset in `data_dir`."""
     architecture = load_config(recipe, ["data.paths=[corpus]"]).model.architecture
     epsilon = "1e-5" if architecture == "bart" else "1e-6"
@@ -47,9 +56,19 @@ def small(recipe: str, data_dir: Path, *overrides: str) -> RunConfig:
             "data.paths=[corpus]", f"data.dir={data_dir}", f"model={model}", f"stream.window={WINDOW}",
             "training.steps=100", "training.global_batch=16", "training.micro_batch=16", "training.heldout_samples=32",
             "training.loader_workers=0", "training.schedule.warmup_steps=4", "training.schedule.warmup_ratio=0",
-            "training.learning_rate=3e-3", *SPECIAL.get(recipe, ()), *overrides,
+            "training.learning_rate=3e-3", *SPECIAL.get(recipe, ()), *table_for(recipe, vocab_size), *overrides,
         ],
     )  # fmt: skip
+
+
+def table_for(recipe: str, vocab_size: int) -> tuple[str, ...]:
+    """The override that gives the recipe its table of similar tokens, if it draws any: those with the nearest ids."""
+    if recipe not in WITH_TABLE:
+        return ()
+    path = Path(TABLES.name) / f"similar_{vocab_size}.npy"
+    if not path.exists():
+        np.save(path, nearest_ids(ordinary_tokens(SpecialTokens(), vocab_size), vocab_size, 4))
+    return (f"corruption.replace.table={path}",)
 
 
 def train(config: RunConfig, steps: int) -> tuple[Any, list[float], float, float]:

@@ -18,7 +18,7 @@ from pipeline.config import load_config
 from pipeline.corruption.corruption import Corruption
 from pipeline.corruption.pieces import GivenSample
 from pipeline.stream import StreamConfig
-from tests.recipes.small import RECIPES, SPECIAL
+from tests.recipes.small import RECIPES, SPECIAL, table_for
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "recipes"
 TEXTS = tuple(
@@ -53,8 +53,9 @@ def sample() -> GivenSample:
 
 def golden(recipe: str) -> dict[str, Any]:
     """Each view's sequences as words: the tokens, the labels under them, and positions where they are not 0, 1, 2."""
-    config = load_config(recipe, ["data.paths=[corpus]", "stream.window=32", *SPECIAL.get(recipe, ())])
     vocab_size = FIRST_WORD + len(NAMES)
+    special = (*SPECIAL.get(recipe, ()), *table_for(recipe, vocab_size))
+    config = load_config(recipe, ["data.paths=[corpus]", "stream.window=32", *special])
     corruption = Corruption(config.corruption, SPECIAL_TOKENS, vocab_size, 32, 4, seed=0)
     return {name: _described(view) for name, view in corruption.apply([cut(sample(), config.stream)]).views.items()}
 

@@ -20,10 +20,12 @@ FALLS: dict[str, float] = {
     "bert_wwm": 0.10,
     "cocondenser": 0.10,
     "condenser": 0.10,
+    "c_rts": 0.35,  # no further than the share alone: similar tokens take longer than this budget to tell
     "dupmae": 0.10,
     "mae_lm": 0.08,
     "electra": 0.35,
     "mpnet": 0.10,
+    "pmi_mask": 0.08,
     "prefix_lm": 0.10,
     "retromae": 0.10,
     "rom": 0.06,

@@ -51,7 +51,7 @@ def test_the_encoder_never_reads_a_mask_and_the_generator_reads_nothing_that_was
     assert not (filled[: views["encoder"].num_rows] == SPECIAL_TOKENS.mask).all()
 
 
-@pytest.mark.parametrize("recipe", ["rts", "electra"])
+@pytest.mark.parametrize("recipe", ["rts", "c_rts", "electra"])
 def test_a_row_sees_all_of_its_document_and_nothing_of_another(recipe: str) -> None:
     config = small_config(recipe, RATE)
     objective, view = objective_of(config), views_of(config, sample())["encoder"]

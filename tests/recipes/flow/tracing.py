@@ -21,7 +21,7 @@ VOCAB_SIZE = FIRST_WORD + len(NAMES)
 
 def small_config(recipe: str, *overrides: str) -> RunConfig:
     """The recipe with a tiny model; no dataset is read."""
-    return small(recipe, Path("nowhere"), "stream.window=32", *overrides)
+    return small(recipe, Path("nowhere"), "stream.window=32", *overrides, vocab_size=VOCAB_SIZE)
 
 
 def objective_of(config: RunConfig) -> Any:
