@@ -15,7 +15,7 @@ from data_prep.sources.document import Document
 
 T = TypeVar("T")
 
-MOST_UNITS, MOST_DOCUMENTS = 64, 1024
+MOST_UNITS, MOST_DOCUMENTS = 64, 512
 READ_CHARS = 2**23
 TEXT_CHARS = 4096
 
