@@ -102,7 +102,7 @@ TEXTS = st.lists(st.lists(LINES, min_size=1, max_size=5).map("\n".join), min_siz
 
 
 @given(TEXTS, st.integers(1, 4), st.lists(st.integers(0, 12), max_size=3), st.integers(1, 5), st.integers(1, 8))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_units_parts_and_slices_do_not_matter(
     texts: list[str], allowed: int, cuts: list[int], parts: int, limit: int
 ) -> None:

@@ -158,7 +158,7 @@ def corpora(draw: st.DrawFn) -> list[Document]:
     return [document(str(id), draw(texts), draw(pairs)) for id in ids]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(corpora(), st.data())
 def test_units_parts_and_their_order_change_nothing(documents: list[Document], data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(documents)), max_size=4))
@@ -168,7 +168,7 @@ def test_units_parts_and_their_order_change_nothing(documents: list[Document], d
     assert list(run(config, documents, cuts, parts, data.draw(st.booleans())).items()) == list(expected.items())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(corpora(), st.data())
 def test_the_order_of_documents_with_different_ids_changes_nothing(
     documents: list[Document], data: st.DataObject
@@ -178,7 +178,7 @@ def test_the_order_of_documents_with_different_ids_changes_nothing(
     assert run(Config(), shuffled, parts=2) == run(Config(), unique)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(corpora())
 def test_one_copy_stays_and_partners_stay_together(documents: list[Document]) -> None:
     documents = [document(f"{each.id}-{number}", each.text, each.pair) for number, each in enumerate(documents)]

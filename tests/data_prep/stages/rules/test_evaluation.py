@@ -65,7 +65,7 @@ WORDS = st.lists(st.sampled_from("abcd"), max_size=12).map(" ".join)
 
 
 @given(st.lists(WORDS, max_size=4), st.lists(WORDS, max_size=4), WORDS, st.integers(1, 4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_what_is_shared_is_what_plain_code_finds(
     tmp_path_factory: pytest.TempPathFactory, first: list[str], second: list[str], text: str, ngram: int
 ) -> None:

@@ -53,7 +53,7 @@ def test_texts_in_any_language_stay_as_they_are(text: str) -> None:
 
 
 @given(MOJIBAKE_LIKE)
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_mojibake_is_repaired_as_ftfy_does_it(text: str) -> None:
     assert repair_mojibake(text) == ftfy.fix_text(text, FTFY)
 
@@ -114,7 +114,7 @@ def test_without_repair_of_mojibake_it_stays() -> None:
 
 
 @given(st.one_of(st.text(st.characters(), max_size=40), MOJIBAKE_LIKE), st.sampled_from(["NFC", "NFKC", None]))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_repairing_twice_changes_nothing_more_and_what_comes_out_is_unicode(text: str, form) -> None:  # type: ignore[no-untyped-def]
     repaired = settle(text, form)
     repaired.encode()
