@@ -7,11 +7,13 @@
    encode with SentencePiece (segments cut beforehand, as one list), and datatrove, if it is there, reading the same
    files and tokenizing with the same model as tokenizer.json (no cleaning, no duplicates, no columns).
 3. `share_of_sentencepiece` is the preparation's rate by that of SentencePiece, both with 2 processes;
-   `scaling_1_to_2` the rate with 2 workers by that with 1. Medians of the rounds' ratios.
+   `scaling_1_to_2` the rate with 2 workers by that with 1. Medians of the rounds' ratios. `cpu_share_of_sentencepiece`
+   compares CPU seconds instead (all of Ray's processes included): what else the machine does matters less to it.
 4. What each part of the work takes alone is measured in CPU seconds of this process (`benchmarks.prep_stages`).
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -36,6 +38,7 @@ from data_prep.tokenizer.train import train_model
 
 GOALS = {"share_of_sentencepiece": 0.8, "scaling_1_to_2": 1.7}
 WORKERS = (1, 2)
+Seconds = dict[str, list[float]]
 STAGES = ["clean", {"kind": "dedup", "near": False}]
 COLUMNS = {"words": "unicode", "sents": "rules", "weight": "idf"}
 _FILES = 8  # of the corpus: datatrove divides files among its processes
@@ -53,7 +56,7 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
         _write_corpus(folder / "corpus", texts)
         _write_corpus(folder / "warm", texts[:: max(1, round(megabytes * 1e6 / _WARM_BYTES))])
         model = given.tokenizer or _train(texts, given.vocab_size, folder / "tokenizer")
-        seconds = _rounds(folder, model, given)
+        seconds, cpu_seconds = _rounds(folder, model, given)
         config = _config(folder / "corpus", model, 1)
         apart = stage_seconds(config, Tokenizer.load(model), folder)
     return frame.Outcome(
@@ -61,13 +64,14 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
         figures={
             "mb_per_s": {name: round(megabytes / statistics.median(rounds), 2) for name, rounds in seconds.items()},
             "seconds": {name: [round(value, 3) for value in rounds] for name, rounds in seconds.items()},
+            "cpu_seconds": {name: [round(value, 3) for value in rounds] for name, rounds in cpu_seconds.items()},
             "stages_mb_per_cpu_s": {name: round(megabytes / value, 1) for name, value in apart.items()},
             "texts": {"documents": len(texts), "mb": round(megabytes, 2)},
             "rounds": given.rounds,
             "datatrove": "measured" if given.datatrove else how_to_get_datatrove(),
             "excluded": "Ray's start-up, training of the tokenizer",
         },
-        ratios=_ratios(seconds),
+        ratios=_ratios(seconds, cpu_seconds),
         goals=GOALS,
         libraries=("ray", "sentencepiece", "numpy", "tokenizers"),
     )
@@ -113,51 +117,71 @@ def _config(corpus_folder: Path, model: Path, workers: int) -> DataConfig:
     return DataConfig.model_validate(content)
 
 
-def _rounds(folder: Path, model: Path, given: argparse.Namespace) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {}
+def _rounds(folder: Path, model: Path, given: argparse.Namespace) -> tuple[Seconds, Seconds]:
+    """Wall-clock seconds by contender and number of processes, of each round; and CPU seconds."""
+    seconds: Seconds = {}
+    cpu_seconds: Seconds = {}
     for number in range(given.rounds):
         for workers in WORKERS if number % 2 == 0 else reversed(WORKERS):
-            took = {"prep": _prepare(folder, model, workers)}
-            took["sentencepiece"] = _peer(SENTENCEPIECE, folder, model, workers)
+            took, spent = dict[str, float](), dict[str, float]()
+            spent["prep"], took["prep"] = _prepare(folder, model, workers)
+            spent["sentencepiece"], took["sentencepiece"] = _peer(SENTENCEPIECE, folder, model, workers)
             if given.datatrove:
-                took["datatrove"] = _peer(DATATROVE, folder, model, workers, given.datatrove)
-            for name, value in took.items():
-                seconds.setdefault(f"{name}_{workers}", []).append(value)
+                [took["datatrove"]] = _peer(DATATROVE, folder, model, workers, given.datatrove)
+            for kept, values in ((seconds, took), (cpu_seconds, spent)):
+                for name, value in values.items():
+                    kept.setdefault(f"{name}_{workers}", []).append(value)
         frame.note(
             f"round {number + 1} of {given.rounds}: { ({name: round(v[-1], 2) for name, v in seconds.items()}) }"
         )
-    return seconds
+    return seconds, cpu_seconds
 
 
-def _prepare(folder: Path, model: Path, workers: int) -> float:
-    """Wall-clock seconds of a preparation on warm workers."""
+def _prepare(folder: Path, model: Path, workers: int) -> tuple[float, float]:
+    """CPU seconds and wall-clock seconds of a preparation on warm workers."""
     with RayWorkers(workers) as running, tempfile.TemporaryDirectory(dir=folder) as out:
         running.connect()
         for name in ("warm", "corpus"):
             (Path(out) / name).mkdir()
             build = Build(_config(folder / name, model, workers), Path(out) / name, running.run_tasks, NoProgress())
-            begin = time.perf_counter()
+            spent, begin = _family_cpu_seconds(), time.perf_counter()
             build.run()
-            took = time.perf_counter() - begin
-    return took
+            took, spent = time.perf_counter() - begin, _family_cpu_seconds() - spent
+    return spent, took
 
 
-def _peer(program: str, folder: Path, model: Path, workers: int, library: Path | None = None) -> float:
-    """Seconds that a peer's program says it took; it runs in a process of its own."""
+def _family_cpu_seconds() -> float:
+    """CPU seconds of this process and of all that descend from it and are alive."""
+    parents, ticks = dict[int, int](), dict[int, int]()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            fields = stat.read_text().rpartition(")")[2].split()
+            parents[int(stat.parent.name)], ticks[int(stat.parent.name)] = int(fields[1]), sum(map(int, fields[11:13]))
+    family = {os.getpid()}
+    while more := {process for process, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(ticks.get(process, 0) for process in family) / os.sysconf("SC_CLK_TCK")
+
+
+def _peer(program: str, folder: Path, model: Path, workers: int, library: Path | None = None) -> list[float]:
+    """The seconds that a peer's program prints; it runs in a process of its own."""
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), *([str(library)] if library else [])])
     command = [sys.executable, "-c", program, str(folder), str(model), str(workers)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"a peer failed:\n{done.stderr[-3000:]}")
-    return float(done.stdout.split()[-1])
+    return [float(value) for value in done.stdout.splitlines()[-1].split()]
 
 
-def _ratios(seconds: dict[str, list[float]]) -> dict[str, float | None]:
+def _ratios(seconds: Seconds, cpu_seconds: Seconds) -> dict[str, float | None]:
     most = WORKERS[-1]
     ratios = {
         "share_of_sentencepiece": frame.median_ratio(seconds[f"sentencepiece_{most}"], seconds[f"prep_{most}"]),
         "share_of_sentencepiece_1": frame.median_ratio(seconds["sentencepiece_1"], seconds["prep_1"]),
+        "cpu_share_of_sentencepiece": frame.median_ratio(
+            cpu_seconds[f"sentencepiece_{most}"], cpu_seconds[f"prep_{most}"]
+        ),
         "scaling_1_to_2": frame.median_ratio(seconds["prep_1"], seconds["prep_2"]),
         "sentencepiece_scaling_1_to_2": frame.median_ratio(seconds["sentencepiece_1"], seconds["sentencepiece_2"]),
     }

@@ -1,5 +1,7 @@
 """What the preparation is compared with: programs for processes of their own, which print the seconds they took.
 
+SentencePiece's prints the CPU seconds of its processes before that.
+
 Both get the folder of the corpus, the tokenizer's folder and a number of processes. What a program has to load or to
 start first is not counted.
 """
@@ -11,7 +13,7 @@ from pathlib import Path
 import sentencepiece
 from data_prep.tokenizer.segments import segments
 
-def encode(folder, model, number, count, ready, begin):
+def encode(folder, model, number, count, ready, begin, spent):
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model / "spiece.model"))
     paths = sorted((folder / "corpus").glob("*.jsonl"))[number::count]
     texts = [json.loads(line)["text"] for path in paths for line in path.open(encoding="utf-8")]
@@ -19,12 +21,15 @@ def encode(folder, model, number, count, ready, begin):
     processor.encode(parts[:100], return_type="numpy", num_threads=1)
     ready.release()
     begin.wait()
+    before = time.process_time()
     processor.encode(parts, return_type="numpy", num_threads=1)
+    spent[number] = time.process_time() - before
 
 folder, model, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 context = multiprocessing.get_context("fork")
 ready, begin = context.Semaphore(0), context.Event()
-args = [(folder, model, number, count, ready, begin) for number in range(count)]
+spent = context.Array("d", count)
+args = [(folder, model, number, count, ready, begin, spent) for number in range(count)]
 processes = [context.Process(target=encode, args=given) for given in args]
 for process in processes:
     process.start()
@@ -35,7 +40,7 @@ begin.set()
 for process in processes:
     process.join()
     assert process.exitcode == 0
-print(time.perf_counter() - started)
+print(sum(spent), time.perf_counter() - started)
 """
 
 # Reads the same files and tokenizes them with the same model, in Hugging Face's format.
