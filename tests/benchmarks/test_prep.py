@@ -28,6 +28,8 @@ def test_one_json_line_with_figures_ratios_and_goals(tmp_path: Path) -> None:
         figures["stages_mb_per_cpu_s"]
     )
     assert ratios["share_of_sentencepiece"] > 0 < ratios["scaling_1_to_2"]
+    assert set(figures["cpu_seconds"]) == set(figures["mb_per_s"])
+    assert ratios["cpu_share_of_sentencepiece"] > 0
     assert ratios["vs_datatrove"] is None
     assert "pip install --target" in figures["datatrove"]
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
