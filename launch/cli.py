@@ -15,41 +15,9 @@ import click
 
 from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
 from data_prep.shards.names import is_dataset
+from launch.arguments import CONFIG_HELP, config_arguments, start_options, within_options
+from launch.cluster_commands import COMMANDS
 from launch.terminal import console, count_of, show_error
-
-CONFIG_HELP = (
-    "CONFIG is a YAML file, the name of a recipe (`spanwright recipes`), or a run folder. "
-    "OVERRIDES are written section.key=value, for example training.steps=2000 model=small."
-)
-
-Command = Callable[..., Any]
-
-
-def config_arguments(command: Command) -> Command:
-    """The arguments of every command that takes a config."""
-    command = click.argument("overrides", nargs=-1)(command)
-    return click.argument("config")(command)
-
-
-def within_options(command: Command) -> Command:
-    """The options of commands that clusters run."""
-    command = click.option("--node", type=click.IntRange(min=0), help="Which of its nodes this is; 0 leads.")(command)
-    return click.option("--within", metavar="CLUSTER", help="Train on this cluster, from within it.")(command)
-
-
-def start_options(command: Command) -> Command:
-    """The options of commands that train: where to start from."""
-    for option in reversed(
-        (
-            click.option("--fresh", is_flag=True, help="Start training over (asks before it removes checkpoints)."),
-            click.option("--yes", is_flag=True, help="Answer yes to what --fresh asks."),
-            click.option("--from", "origin", metavar="STEP|RUN", help="Go on from this step, or from another run."),
-            click.option("--weights-only", is_flag=True, help="With --from RUN: its weights, at step 0."),
-            click.option("--allow-data-change", is_flag=True, help="Go on although the dataset or stream has changed."),
-        )
-    ):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -60,6 +28,10 @@ def cli(debug: bool) -> None:
 
     A run is a folder. Any command can be stopped at any moment; the same command continues it.
     """
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 @cli.command(short_help="Everything: prep, train, export, evaluate", epilog=CONFIG_HELP)
@@ -155,19 +127,6 @@ def inspect(
     shown = inspect_text(loaded, text) if text is not None else inspect_step(loaded, step or 1, samples)
     for renderable in shown:
         console.print(renderable)
-
-
-@cli.command(short_help="The resolved config, and what would run", epilog=CONFIG_HELP)
-@config_arguments
-def plan(config: str, overrides: tuple[str, ...]) -> None:
-    """Show the resolved config and what `run` would do, without doing it."""
-    from launch.stages import describe_stages
-    from pipeline.config import load_config
-    from pipeline.config_files import dump_yaml
-
-    loaded = load_config(config, overrides)
-    console.print(dump_yaml(loaded.model_dump(mode="json", exclude_none=True)), markup=False)
-    console.print(describe_stages(loaded))
 
 
 @cli.command(short_help="List and verify a run's checkpoints", epilog=CONFIG_HELP)

@@ -79,7 +79,7 @@ class LocalRanks:
 
 
 def listening_socket(address: str, ranks: int) -> socket.socket:
-    """A socket that listens on a free port of `address`, kept open until rank 0 has it: nobody else can take it."""
+    """A socket on a free port of `address` (empty: of all), kept open until rank 0 has it: nobody else can take it."""
     listener = socket.socket()
     listener.bind((address, 0))
     listener.listen(ranks)

@@ -114,10 +114,16 @@ def describe_stages(config: RunConfig) -> Table:
     """What `run` would do with `config`, a line each."""
     rows = []
     for stage in STAGES.values():
-        record = _read_record(config, stage.name)
-        state = "not run" if record is None else "done" if record["identity"] == _identity(stage, config) else "changed"
-        rows.append((stage.name, ", ".join(stage.inputs) or "-", state, stage.about))
+        rows.append((stage.name, ", ".join(stage.inputs) or "-", describe_state(config, stage.name), stage.about))
     return table(("stage", "after", "state", "what"), rows)
+
+
+def describe_state(config: RunConfig, name: str) -> str:
+    """`not run`, `done`, or `changed` (its config or its inputs are others now)."""
+    record = _read_record(config, name)
+    if record is None:
+        return "not run"
+    return "done" if record["identity"] == _identity(STAGES[name], config) else "changed"
 
 
 def _run_stage(stage: Stage, config: RunConfig, launch: stage_actions.Launch | None) -> None:

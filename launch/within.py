@@ -6,12 +6,14 @@ Node 0 runs the stages and leads the training; every other node follows it.
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from data_prep.errors import SpanwrightError
-from launch.clusters.config import AnyCluster
+from launch.clusters.config import AnyCluster, KubernetesCluster, RayCluster
 from launch.clusters.load import fitted, load_cluster
 from launch.nodes.follow import follow
 from launch.nodes.lead import lead
+from launch.ray_cluster import connect, train_on_ray
 from launch.stages import ConfirmFresh, run_stages
 from launch.start import Start
 from pipeline.config import RunConfig
@@ -31,8 +33,13 @@ def run_within(
     cluster = load_cluster(cluster_name)
     config = fitted(config, cluster)
     index = _node_index(cluster) if node is None else node
+    if isinstance(cluster, RayCluster | KubernetesCluster):
+        # The driver of a Ray job: preparation as tasks on all nodes, training by actors, the rest here.
+        file = Path(cluster_name).resolve()
+        run_stages(connect(config, cluster), stages, confirm_fresh, lambda run: train_on_ray(run, cluster, file), start)
+        return
     if index == 0:
-        run_stages(config, stages, confirm_fresh, lambda fitted_config: lead(fitted_config, cluster), start)
+        run_stages(config, stages, confirm_fresh, lambda run: lead(run, cluster), start)
         return
     code = follow(config, cluster, index)
     if code:

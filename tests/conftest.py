@@ -1,6 +1,7 @@
 """What every test shares: real corpora small enough for seconds, and the rule about skips."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 
@@ -15,6 +16,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A shell starts background jobs with SIGINT ignored, and every process below inherits that: Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def needs(*programs: str, root: bool = False) -> pytest.MarkDecorator:
+    """A mark that skips, saying so, where a program is missing, or we may not start daemons and namespaces."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    reason = f"this machine has no {', '.join(missing)} (.ci/run installs them)" if missing else "needs root"
+    return pytest.mark.skipif(bool(missing) or (root and os.geteuid() != 0), reason=reason)
 
 
 @pytest.hookimpl(hookwrapper=True)

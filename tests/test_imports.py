@@ -26,7 +26,7 @@ ALLOWED = {
     "launch": ("launch", "pipeline", "data_prep"),
 }
 HOMES = {
-    "ray": ("data_prep/driver.py",),
+    "ray": ("data_prep/driver.py", "launch/ray_cluster.py"),
     "deepspeed": ("pipeline/training/engine.py", "pipeline/checkpoint/"),
     "tarfile": ("data_prep/sources/html.py",),
     "webdataset": ("data_prep/shards/",),

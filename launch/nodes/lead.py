@@ -124,7 +124,9 @@ class _Leader:
         )  # fmt: skip
         alone = len(nodes) == 1
         address = address_of(self._cluster.interface, alone)
-        with listening_socket(address, size * len(nodes)) as listener:
+        # A host's own name may lead to its loopback here, and to its network address everywhere else.
+        bound = address if alone or self._cluster.interface else ""
+        with listening_socket(bound, size * len(nodes)) as listener:
             port = listener.getsockname()[1]
             interface = self._cluster.interface or (LOOPBACK_INTERFACE if alone else None)
             place = Place(0, size, size * len(nodes), address, port, interface)

@@ -15,7 +15,11 @@ SPANWRIGHT = [sys.executable, "-m", "launch.cli"]
 STEPS = 12
 CONFIG = f"""\
 extends: t5_span
-data: {{paths: [corpus.jsonl], tokenizer: {{vocab_size: 512, sample_bytes: 100000}}, heldout_fraction: 0.1}}
+data:
+  paths: [corpus.jsonl]
+  split_bytes: 40000
+  tokenizer: {{vocab_size: 512, sample_bytes: 100000}}
+  heldout_fraction: 0.1
 model: {{d_model: 32, d_kv: 16, d_ff: 64, num_layers: 2, num_heads: 2, dropout_rate: 0.1}}
 stream: {{window: 64}}
 training:
@@ -36,7 +40,7 @@ def wait_for(what: Callable[[], Any], seconds: float = 400.0) -> Any:
     """The first true value of `what()`; its last one when the time is up (a loaded machine takes its time)."""
     deadline = time.monotonic() + seconds
     while not (value := what()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.05)
     assert value, f"not within {seconds:.0f} s"
     return value
 
@@ -47,6 +51,13 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def steps_done(run_dir: Path) -> int:
+    """The last step in a run's metrics (a rank's beat is a second old at worst, and a second is many steps)."""
+    path = run_dir / "train" / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+    return json.loads(lines[-1])["step"] if lines else 0
 
 
 def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

@@ -19,6 +19,7 @@ from launch.clusters.submission import Submission
 from launch.clusters.targets import submission_of
 from pipeline.config import RunConfig, load_config
 from pipeline.config_files import builtin_configs
+from tests.conftest import needs
 
 HERE = Path(__file__).parent
 RUN = ("data.paths=[/data/corpus]", "model=tiny", "run.dir=/data/runs/mine")
@@ -84,6 +85,7 @@ def test_every_shipped_cluster_explains_every_field_and_reads_back_the_same(path
     assert load_cluster(str(tmp_path / "cluster.yaml")) == cluster
 
 
+@needs("shellcheck")
 @pytest.mark.parametrize("case", ["slurm", "slurm_container_chain"])
 def test_slurm_scripts_pass_shellcheck(case: str, tmp_path: Path) -> None:
     for name, text in submission(*CASES[case]).files.items():

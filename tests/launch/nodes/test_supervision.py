@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.nodes.attempts import read_attempts
-from tests.launch.conftest import SPANWRIGHT, read_json, start, wait_for
+from tests.launch.conftest import SPANWRIGHT, read_json, start, steps_done, wait_for
 
 CLUSTER = """\
 kind: hostfile
@@ -20,11 +20,11 @@ supervise: {restarts: 4, backoff_seconds: 0.5, hang_seconds: 20, node_seconds: 6
 
 
 def beat_in(run_dir: Path, attempt: int, rank: int, step: int) -> dict[str, Any]:
-    """The beat of `rank` once it has done `step` steps in that attempt; else empty."""
+    """The beat of `rank` once the run has done `step` steps in that attempt; else empty."""
     beat = read_json(run_dir / "train" / "beats" / f"rank-{rank}.json")
     current = read_json(run_dir / "train" / "nodes" / "attempt.json")
     fits = current.get("number") == attempt and current.get("state") == "running"
-    return beat if fits and beat.get("step", 0) >= step else {}
+    return beat if fits and steps_done(run_dir) >= step else {}
 
 
 def test_a_killed_rank_and_a_hanging_one_are_restarted_and_the_weights_are_those_of_an_undisturbed_run(

@@ -1,0 +1,96 @@
+"""The formulas of a plan, each with its source. Pure; bytes, FLOPs and seconds.
+
+Shapes: R_e, R_d rows of encoder and decoder per sample, K targets per sample, d model width, a = heads x d_kv,
+f feed-forward width, m its matrices (3 gated, 2 plain), V the padded vocabulary, P parameters, N ranks.
+"""
+
+from typing import NamedTuple
+
+from pipeline.model.config import ModelConfig, padded_vocab_size
+
+BF16, FP32 = 2, 4
+BACKWARD = 2  # times the forward: one product for the input's gradient, one for the weight's (Kaplan et al. 2020, 2.1)
+
+
+class Shape(NamedTuple):
+    """Rows of one sample, all static."""
+
+    encoder_rows: int
+    decoder_rows: int
+    targets: int
+
+
+def linear_flops(model: ModelConfig, vocab_size: int, shape: Shape) -> int:
+    """FLOPs of a sample's forward in matrix products with weights: 2 per weight and row (Kaplan et al. 2020, 2.1)."""
+    d, a, f = model.d_model, model.num_heads * model.d_kv, model.d_ff
+    m = 2 if model.layers.feed_forward == "gelu" else 3
+    encoder = shape.encoder_rows * model.num_layers * (4 * d * a + m * d * f)
+    decoder = shape.decoder_rows * model.decoder_layers * (6 * d * a + m * d * f)
+    cross = shape.encoder_rows * model.decoder_layers * 2 * d * a  # keys and values of the encoder's rows
+    head = shape.targets * d * (padded_vocab_size(vocab_size) + (d if model.layers.head == "masked" else 0))
+    return 2 * (encoder + decoder + cross + head)
+
+
+def attention_flops(model: ModelConfig, shape: Shape) -> int:
+    """FLOPs of a sample's forward in scores and their sums, if its window is one document (packed ones need less)."""
+    a = model.num_heads * model.d_kv
+    encoder = model.num_layers * shape.encoder_rows**2
+    decoder = model.decoder_layers * (shape.decoder_rows**2 / 2 + shape.decoder_rows * shape.encoder_rows)
+    return round(4 * a * (encoder + decoder))
+
+
+def state_bytes(parameters: int, largest: int, stage: int, ranks: int) -> int:
+    """Bytes per rank of weights, gradients, masters and moments, by ZeRO stage.
+
+    18 bytes per parameter are shared from stage 2 on: gradients in 16 and 32 bits (2 + 4), masters (4), moments (8);
+    weights in 16 bits (2) from stage 3 on. Rajbhandari et al. 2020 (arXiv:1910.02054), section 5, with the 32-bit
+    gradients that DeepSpeed adds; equal to deepspeed's estimate_zero{2,3}_model_states_mem_needs.
+    """
+    if stage == 0:
+        return (BF16 + 18) * parameters
+    if stage == 1:
+        return (BF16 + BF16) * parameters + 16 * parameters // ranks
+    if stage == 2:
+        return BF16 * parameters + 18 * parameters // ranks
+    return 2 * BF16 * largest + 18 * parameters // ranks
+
+
+def activation_bytes(model: ModelConfig, shape: Shape, checkpointed: bool) -> int:
+    """Bytes that a sample's forward keeps for its backward, in bf16.
+
+    Per layer and row, what each operation's backward reads (counted like Korthikanti et al. 2022, arXiv:2205.05198,
+    section 4.1, without scores and dropout masks: neither is stored here): norm and its output before attention (2 d)
+    and feed-forward (2 d), queries, keys, values and their sum (4 a), and m + 1 matrices of width f. With checkpointing
+    only a layer's input (d) stays, and one layer is rebuilt at a time.
+    """
+    d, a, f = model.d_model, model.num_heads * model.d_kv, model.d_ff
+    m = 2 if model.layers.feed_forward == "gelu" else 3
+    encoder_layer = shape.encoder_rows * (4 * d + 4 * a + (m + 1) * f)
+    cross = shape.decoder_rows * (2 * d + 2 * a) + shape.encoder_rows * 2 * a
+    decoder_layer = shape.decoder_rows * (4 * d + 4 * a + (m + 1) * f) + cross
+    if checkpointed:
+        kept = d * (model.num_layers * shape.encoder_rows + model.decoder_layers * shape.decoder_rows)
+        return BF16 * (kept + max(encoder_layer, decoder_layer if model.decoder_layers else 0))
+    return BF16 * (model.num_layers * encoder_layer + model.decoder_layers * decoder_layer)
+
+
+def link_bytes(parameters: int, stage: int, ranks: int, accumulation: int) -> float:
+    """Bytes that each rank sends per step (Rajbhandari et al. 2020, section 7; a ring sends (N - 1)/N of a tensor).
+
+    Stages 0 and 1: gradients once a step, as reduce-scatter and all-gather (2 P). Stage 2: gradients of every
+    micro-batch (P each), weights once. Stage 3: weights twice and gradients once for every micro-batch.
+    """
+    share = (ranks - 1) / ranks
+    tensors = {0: 2.0, 1: 2.0, 2: accumulation + 1.0, 3: 3.0 * accumulation}[stage]
+    return share * tensors * BF16 * parameters
+
+
+def largest_layer(model: ModelConfig, vocab_size: int) -> int:
+    """Parameters of the largest single module, which ZeRO-3 gathers whole."""
+    inner = model.num_heads * model.d_kv
+    return model.d_model * max(padded_vocab_size(vocab_size), model.d_ff, inner)
+
+
+def checkpoint_bytes(parameters: int) -> int:
+    """Masters and both moments, 32 bits each."""
+    return 3 * FP32 * parameters
