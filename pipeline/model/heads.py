@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from pipeline.kernels.bag_of_words import bag_of_words_sum
 from pipeline.kernels.cross_entropy import linear_cross_entropy_sum
 from pipeline.model.config import ModelConfig
 from pipeline.model.norm import build_norm
@@ -49,11 +50,17 @@ class MaskedHead(nn.Module):
         labels_T: torch.Tensor | None = None,
         z_loss: float = 0.0,
         label_smoothing: float = 0.0,
+        bags: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Logits [T, V] of states [T, W]; with labels [T], the sum of their cross entropy instead."""
+        """Logits [T, V] of states [T, W]; with labels [T], the sum of their cross entropy instead.
+
+        With `bags` [N + 1], boundaries of sequences, the labels of each are one bag of words (kernels/bag_of_words).
+        """
         x_TW = self.transform(x_TW)
         if labels_T is None:
             return nn.functional.linear(x_TW, self.weight, self.bias)
+        if bags is not None:
+            return bag_of_words_sum(x_TW, self.weight, self.bias, labels_T, bags)
         return linear_cross_entropy_sum(x_TW, self.weight, labels_T, z_loss, label_smoothing, self.bias)
 
     def transform(self, x_TW: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ A file NAME.py here holds `Config`, what an `objective:` section of `kind: NAME`
 - `model`, what is exported; parts beside it are there for training only;
 - `counts(views) -> {term: count}`: from the data alone, so that the global counts are known before the first backward;
 - `forward(views) -> {term: (sum, count)}`: each term's loss summed over the micro-batch, a float32 scalar;
-- `predict(views)`: [T] of the view that carries the labels, the model's own best guess where they are.
+- `predict(views)`: [T] of the (last) view that carries labels, the model's own best guess where they are.
 It may hold `check(config, run)`, which raises InputError for a corruption or model that it cannot work with.
 """
 

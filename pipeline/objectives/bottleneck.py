@@ -16,10 +16,8 @@ from data_prep.errors import InputError
 from data_prep.section import Positive, Section
 from pipeline.batch import IGNORED_LABEL, Batch, Views
 from pipeline.kernels.attention.patterns import row_indices
-from pipeline.kernels.bag_of_words import bag_of_words_sum
 from pipeline.model.bottleneck import BottleneckDecoder, EnhancedDecoder, WeakDecoder
 from pipeline.model.config import ModelConfig
-from pipeline.model.heads import MaskedHead
 from pipeline.model.initialisation import initialise
 from pipeline.model.labels import at_labels, labelled
 from pipeline.model.pretrained import EncoderModel
@@ -135,8 +133,6 @@ class Objective(nn.Module):
     def _bag_of_words(self, states_TW: torch.Tensor, view: Batch) -> torch.Tensor:
         """Of the original text without its ends: the largest logits over its rows should tell its set of tokens."""
         assert view.labels is not None, "this view has labels"
-        head = self.model.head
-        assert isinstance(head, MaskedHead), "all architectures here have that head"
         lengths_N = view.cu_seqlens.diff()
         indices_T = row_indices(view.cu_seqlens, len(states_TW))
         stops_T = (lengths_N - 1).repeat_interleave(lengths_N)
@@ -145,8 +141,7 @@ class Objective(nn.Module):
         rows_R = torch.nonzero(inner_T).squeeze(1)
         original_T = torch.where(view.labels == IGNORED_LABEL, view.tokens, view.labels)
         bounds = torch.nn.functional.pad((lengths_N - 2).clamp(min=0).cumsum(0), (1, 0))
-        states_RW = head.transform(states_TW.index_select(0, rows_R))
-        return bag_of_words_sum(states_RW, head.weight, head.bias, original_T[rows_R], bounds)
+        return self.model.head(states_TW.index_select(0, rows_R), original_T[rows_R], bags=bounds)
 
 
 def _decoder(config: Config, model: ModelConfig) -> BottleneckDecoder:

@@ -92,10 +92,13 @@ def _count(tokens: np.ndarray, special: SpecialTokens) -> tuple[int, int]:
 def describe_sample(micro_batch: MicroBatch, predictions: np.ndarray, tokenizer: Tokenizer) -> str:
     """Markdown: the first sequence of each view, its labels, and the predictions at the labels."""
     parts = [f"**{name}** `{_text(_first(view, view.tokens), tokenizer)}`" for name, view in micro_batch.views.items()]
+    predicted = ""
     for name, view in micro_batch.views.items():
         if view.labels is not None:
             parts.append(f"**{name} labels** `{_text(_first(view, view.labels), tokenizer)}`")
-            parts.append(f"**predicted** `{_text(_first(view, predictions), tokenizer)}`")
+            predicted = f"**predicted** `{_text(_first(view, predictions), tokenizer)}`"  # of the last such view
+    if predicted:
+        parts.append(predicted)
     return "\n\n".join(parts)
 
 

@@ -1,6 +1,7 @@
 """A sequence's bag of words, told from its rows: linear, max over the rows and cross entropy in one.
 
-Invariant: memory is one chunk of logits, whatever the number of rows; sums and gradients add up in the order of rows.
+Invariant: memory is one chunk of logits and a few arrays like the weight, whatever the number of rows; sums and
+gradients add up in the order of rows.
 
 Of each sequence, one after another:
 1. its logits, a chunk of rows at a time, leave their maximum over the rows and the first row that has it;
