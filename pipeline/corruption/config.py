@@ -79,6 +79,11 @@ class CorruptionConfig(Section):
             self.second.check(window, max_pieces, num_sentinels)
 
     def _check_parts_fit(self) -> None:
+        if self._makes_pairs and (self.second_draw is not None or not getattr(self.layout, "ends", False)):
+            raise InputError(
+                "corruption.layout.pairs: a pair is [CLS] A [SEP] B [SEP] of one text, read by the encoder alone. Use "
+                "ends: true without second_draw, or leave pairs out."
+            )
         if self.layout.needs_length and not self.replace.keeps_length:
             raise InputError(
                 f"corruption: layout {self.layout.kind} needs a token for each selected one, which replace "
@@ -123,7 +128,11 @@ class CorruptionConfig(Section):
     @property
     def _own_columns(self) -> tuple[WantedColumn, ...]:
         reorders = isinstance(self.layout, FullReconstruction) and self.layout.reorder
-        return (*self.select.columns, *((WantedColumn(SENTENCES),) if reorders else ()))
+        return (*self.select.columns, *((WantedColumn(SENTENCES),) if reorders or self._makes_pairs else ()))
+
+    @property
+    def _makes_pairs(self) -> bool:
+        return isinstance(self.layout, InPlace) and self.layout.pairs is not None
 
 
 def _with_path(rule: _Replace, resolve: Callable[[str], str]) -> _Replace:

@@ -17,6 +17,7 @@ import numpy as np
 from data_prep.section import Section
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import IGNORED_LABEL
+from pipeline.corruption.pairs import SentenceOrder
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.replace import Replacement
 from pipeline.corruption.sampling import Int64Array, indices_within, offsets_of
@@ -112,11 +113,13 @@ class FullReconstruction(Section):
 class InPlace(Section):
     """BERT: one view, the corrupted text itself, with the original tokens as labels at the selected places.
 
-    With `ends` a sequence is cls, text, sep, as in Devlin et al. 2019; the two carry no label.
+    With `ends` a sequence is cls, text, sep, as in Devlin et al. 2019; the two carry no label. With `pairs` it is two
+    segments, each with its end (pairs.py).
     """
 
     kind: Literal["in_place"] = "in_place"
     ends: bool = True
+    pairs: SentenceOrder | None = None
 
     needs_length: ClassVar[bool] = True
     needs_order: ClassVar[bool] = False
@@ -124,7 +127,8 @@ class InPlace(Section):
     def rows(self, selected: Budget, filled: Int64Array) -> dict[str, Int64Array]:
         """The rows one piece has, by its length: [W] int64 tables."""
         lengths = np.arange(len(filled))
-        return {ENCODER: lengths + 2 * np.minimum(lengths, 1) * self.ends}
+        parting = (lengths >= 2) & (self.pairs is not None)
+        return {ENCODER: lengths + 2 * np.minimum(lengths, 1) * self.ends + parting}
 
     def targets(self, selected: Budget, filled: Int64Array) -> Int64Array:
         """The most labels one piece has, by its length: [W] int64."""

@@ -152,7 +152,7 @@ def _in_reading_order(view: Batch) -> Batch:
         **{
             field.name: value[order]
             for field in dataclasses.fields(view)
-            if (value := getattr(view, field.name)) is not None and field.name != "cu_seqlens"
+            if (value := getattr(view, field.name)) is not None and field.name not in ("cu_seqlens", "pair_labels")
         },
     )
 

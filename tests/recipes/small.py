@@ -33,7 +33,7 @@ POSITIONS = {
 DATASET_VOCAB_SIZE = 1000
 TABLES = tempfile.TemporaryDirectory(prefix="spanwright_tables_")
 # Recipes that draw similar tokens: their tables are made for each vocabulary.
-WITH_TABLE = ("c_rts",)
+WITH_TABLE = ("c_rts", "macbert")
 # Overrides that a recipe needs besides those of every recipe.
 SPECIAL: dict[str, tuple[str, ...]] = {
     "cocondenser": ("objective.early_layer=1", "objective.contrast.group=16"),

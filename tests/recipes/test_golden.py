@@ -81,6 +81,8 @@ def _described(view: Batch) -> list[dict[str, Any]]:
         positions = view.positions[rows].tolist()
         if positions != list(range(len(positions))):
             shown["positions"] = " ".join(map(str, positions))
+        if view.pair_labels is not None:
+            shown["pair_label"] = int(view.pair_labels[n])
         if view.token_types is not None:
             shown["token_types"] = " ".join(map(str, view.token_types[rows].tolist()))
         sequences.append(shown)

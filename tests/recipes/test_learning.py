@@ -22,6 +22,7 @@ FALLS: dict[str, float] = {
     "condenser": 0.10,
     "c_rts": 0.35,  # no further than the share alone: similar tokens take longer than this budget to tell
     "dupmae": 0.10,
+    "macbert": 0.10,
     "mae_lm": 0.08,
     "electra": 0.35,
     "mpnet": 0.10,

@@ -14,6 +14,8 @@ REFUSED = [
     ("rts", ("corruption.replace.mask=0.8", "corruption.replace.random=0.1"), "a mask says so"),
     ("mpnet", ("corruption.layout={kind: in_place}",), "use layout permuted"),
     ("mpnet", ("model.randomized_positions=512", "export.to=[]"), "share a place"),
+    ("macbert", ("corruption.layout.pairs=null",), "use pairs {kind: order}"),
+    ("macbert", ("corruption.layout.ends=false",), "or leave pairs out"),
     ("electra", ("model=bert_base",), "electra_base"),
     ("t5_span", ("model=bert_base",), "model=small"),
     ("mae_lm", ("corruption.layout={kind: in_place}",), "in_place gives no decoder view"),

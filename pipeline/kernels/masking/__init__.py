@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from data_prep.errors import InputError
 from pipeline.batch import Views
 from pipeline.corruption.config import CorruptionConfig
+from pipeline.corruption.layout import ENCODER, InPlace
+from pipeline.corruption.pairs import as_pairs, draw_cuts
 from pipeline.corruption.pieces import Pieces
 from pipeline.kernels.masking import cpu, reference
 from pipeline.kernels.masking.plan import MaskingPlan
@@ -23,7 +25,12 @@ if TYPE_CHECKING:
 def mask(plan: MaskingPlan, pieces: "Pieces | Text") -> Views:
     """The views of the samples in `pieces`, with static shapes, where the pieces are."""
     if isinstance(pieces, Pieces):
-        return reference.mask(plan, pieces) if cpu.library() is None else cpu.mask(plan, pieces)
+        views = reference.mask(plan, pieces) if cpu.library() is None else cpu.mask(plan, pieces)
+        layout = plan.config.layout
+        if isinstance(layout, InPlace) and layout.pairs is not None:
+            cuts = draw_cuts(layout.pairs, pieces, plan.key)
+            return {ENCODER: as_pairs(views[ENCODER], pieces, cuts, plan.special.pad)}
+        return views
     from pipeline.kernels.masking import device
 
     return device.mask(plan, pieces)
@@ -46,6 +53,8 @@ def check_device(config: CorruptionConfig, device: "torch.device") -> None:
         raise InputError("training.masking: device needs Triton. Install it (pip install triton), or use loader.")
     from pipeline.kernels.masking.device import LAYOUTS, REPLACES, SELECTS
 
+    if isinstance(config.layout, InPlace) and config.layout.pairs is not None:
+        raise InputError("training.masking: pairs are made in the loader only. Use training.masking=loader.")
     for part, known in (("select", SELECTS), ("replace", REPLACES), ("layout", LAYOUTS)):
         if (kind := getattr(config, part).kind) not in known:
             raise InputError(
