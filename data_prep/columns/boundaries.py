@@ -24,7 +24,7 @@ from data_prep.columns.sents import ABBREVIATIONS
 
 SOURCE = Path(__file__).with_name("boundaries.cpp")
 WORD_KINDS = {None: 0, "unicode": 1, "whitespace": 2}
-WORD_START, SENTENCE_START, CONTINUATION = 1, 2, 8  # in boundaries_tokens.h
+WORD_START, SENTENCE_START, CONTINUATION = 1, 2, 8  # Mark in boundaries_text.h
 _POINTER, _INT64, _INT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
 
 

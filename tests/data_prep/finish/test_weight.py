@@ -14,10 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_prep.columns.config import WeightConfig
-from data_prep.finish import weight
+from data_prep.finish import document_counts, weight
 from data_prep.finish.finish import TokenizedDocument
 from data_prep.finish.logarithms import log2_eighths
 from data_prep.finish.pairs import PairCounter, merged, pair_keys, pair_tokens
+from data_prep.shards import Chunk
 from data_prep.sources.document import Document
 from data_prep.stages.stage import Decision, Part
 
@@ -176,3 +177,29 @@ def test_a_counter_with_a_full_buffer_goes_on_counting(monkeypatch: pytest.Monke
     for _ in range(9):
         counter.add(np.array([1, 2, 1, 2]))
     assert sorted(counter.counts()[1].tolist()) == [9, 18]
+
+
+def test_whole_chunks_get_the_weights_of_their_documents(tmp_path: Path) -> None:
+    documents, config = corpus(), WeightConfig(kind="idf")
+    decision = decide(config, [documents], tmp_path, 1)
+    tokenized = [TokenizedDocument(str(number), ids) for number, ids in enumerate(documents)]
+    one_by_one = [done.columns["weight"] for done in weight.finish(config, decision, "train")(tokenized)]
+    offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
+    chunk = Chunk(np.concatenate(documents), offsets, [document.id for document in tokenized])
+    finish = weight.chunk_finish(config, decision)
+    assert finish is not None
+    assert finish(chunk).columns["weight"].tolist() == np.concatenate(one_by_one).tolist()
+    assert weight.chunk_finish(WeightConfig(kind="pmi"), decision) is None
+
+
+def test_document_frequencies_are_counted_the_same_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = [*corpus(), np.zeros(0, np.uint16)]
+    counted = []
+    for library in (document_counts.native_library(), None):
+        monkeypatch.setattr(document_counts, "native_library", lambda library=library: library)
+        counts = document_counts.DocumentCounts(VOCAB)
+        for ids in documents:
+            counts.add(ids)
+        counted.append(counts.counts.tolist())
+    assert counted[0] == counted[1]
+    assert counted[0][:2] == [len(documents), len(documents) - 1]  # token 0 is in all but the empty one
