@@ -161,66 +161,71 @@ def _text(plan: MaskingPlan, pieces: Pieces) -> tuple[_Text, list[Any]]:
 
 def _empty(plan: MaskingPlan, num_samples: int) -> tuple[Views, dict[str, _View]]:
     """Views of unwritten memory, all in one block, and their structures."""
-    memories = _memories(tuple(plan.max_rows.items()), plan.max_pieces, num_samples)
-    memory = block(sum(each.num_bytes for each in memories.values()) // 8)
-    address = _address(memory)
-    views, structures, start = {}, {}, 0
-    for name, each in memories.items():
-        views[name], structures[name] = each.batch(memory, start), each.structure(address + start)
-        start += each.num_bytes
-    return views, structures
+    memories, num_bytes = _memories(tuple(plan.max_rows.items()), plan.max_pieces, num_samples)
+    memory = block(num_bytes // 8)
+    narrow, address = memory.view(np.int32), _address(memory)
+    views = {name: each.batch(memory, narrow) for name, each in memories.items()}
+    return views, {name: each.structure(address) for name, each in memories.items()}
 
 
 class _Memory(NamedTuple):
-    """Where a view's arrays lie in its memory, from which byte on: all at whole cache lines, with slack."""
+    """Where a view's arrays lie in a block: places of its 32-bit words, and of its 64-bit ones for sample_positions."""
 
-    num_rows: int
-    num_boundaries: int
-    tokens: int
-    positions: int
-    sample_rows: int
-    labels: int | None
-    sample_positions: int
-    cu_seqlens: int
-    num_bytes: int
+    tokens: slice
+    positions: slice
+    sample_rows: slice
+    labels: slice | None
+    cu_seqlens: slice
+    sample_positions: slice
 
-    def batch(self, memory: Int64Array, start: int) -> Batch:
-        """The view in `memory`, from byte `start` on."""
-        rows = (self.num_rows,)
+    def batch(self, memory: Int64Array, narrow: npt.NDArray[np.int32]) -> Batch:
+        """The view in `memory`, which is `narrow` too (slicing is faster than making arrays)."""
         return Batch(
-            tokens=np.ndarray(rows, np.int32, memory, start + self.tokens),
-            positions=np.ndarray(rows, np.int32, memory, start + self.positions),
-            cu_seqlens=np.ndarray((self.num_boundaries,), np.int32, memory, start + self.cu_seqlens),
-            sample_rows=np.ndarray(rows, np.int32, memory, start + self.sample_rows),
-            sample_positions=np.ndarray(rows, np.int64, memory, start + self.sample_positions),
-            labels=None if self.labels is None else np.ndarray(rows, np.int32, memory, start + self.labels),
+            tokens=narrow[self.tokens],
+            positions=narrow[self.positions],
+            cu_seqlens=narrow[self.cu_seqlens],
+            sample_rows=narrow[self.sample_rows],
+            sample_positions=memory[self.sample_positions],
+            labels=None if self.labels is None else narrow[self.labels],
         )
 
     def structure(self, address: int) -> _View:
-        """The view whose memory is at `address`."""
-        places = (self.tokens, self.positions, self.sample_rows, self.labels, self.sample_positions, self.cu_seqlens)
-        addresses = [None if place is None else address + place for place in places]
-        return _View(*addresses, self.num_rows, self.num_boundaries)
+        """The view in the block at `address`."""
+        rows, boundaries = self.tokens, self.cu_seqlens
+        return _View(
+            address + 4 * rows.start,
+            address + 4 * self.positions.start,
+            address + 4 * self.sample_rows.start,
+            None if self.labels is None else address + 4 * self.labels.start,
+            address + 8 * self.sample_positions.start,
+            address + 4 * boundaries.start,
+            rows.stop - rows.start,
+            boundaries.stop - boundaries.start,
+        )
 
 
 @functools.lru_cache(maxsize=64)
-def _memories(max_rows: tuple[tuple[str, int], ...], max_pieces: int, num_samples: int) -> dict[str, _Memory]:
-    """By view. The decoder's has labels, or the encoder's where it is the only one."""
-    memories, num_boundaries = {}, num_samples * max_pieces + 1
+def _memories(
+    max_rows: tuple[tuple[str, int], ...], max_pieces: int, num_samples: int
+) -> tuple[dict[str, _Memory], int]:
+    """By view, and the bytes of the block: all arrays at whole cache lines, with slack after the narrow ones.
+
+    The decoder's view has labels, or the encoder's where it is the only one.
+    """
+    memories, num_boundaries, used = {}, num_samples * max_pieces + 1, 0
+
+    def take(size: int, width: int, slack: int = 0) -> slice:
+        nonlocal used
+        first = used // width
+        used += -(-width * (size + slack) // 64) * 64
+        return slice(first, first + size)
+
     for name, rows in max_rows:
-        num_rows = num_samples * rows
-        narrow, labelled = _lines(4 * (num_rows + _SLACK)), name == (DECODER if len(max_rows) > 1 else ENCODER)
-        wide = narrow * (4 if labelled else 3)
-        boundaries = wide + _lines(8 * num_rows)
-        labels = 3 * narrow if labelled else None
-        places = (0, narrow, 2 * narrow, labels, wide, boundaries, boundaries + _lines(4 * num_boundaries))
-        memories[name] = _Memory(num_rows, num_boundaries, *places)
-    return memories
-
-
-def _lines(num_bytes: int) -> int:
-    """So many bytes and up to a cache line more."""
-    return -(-num_bytes // 64) * 64
+        size, labelled = num_samples * rows, name == (DECODER if len(max_rows) > 1 else ENCODER)
+        tokens, positions, sample_rows = (take(size, 4, _SLACK) for _ in range(3))
+        labels = take(size, 4, _SLACK) if labelled else None
+        memories[name] = _Memory(tokens, positions, sample_rows, labels, take(num_boundaries, 4), take(size, 8))
+    return memories, used
 
 
 def _address(array: npt.NDArray[Any]) -> int:
