@@ -1,0 +1,58 @@
+"""`train --from STEP` and `--from RUN`, from the command line to the last step."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep.errors import InputError
+from launch.start import Start
+from pipeline.checkpoint.load import newest_record, saved_steps
+
+from .conftest import losses, result
+
+FIELDS = {"steps": 6, "micro_batch": 4, "evaluate_every": 3}
+
+
+def train(run_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "launch.cli", "train", str(run_dir), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_a_run_goes_back_to_a_step_and_another_starts_with_its_weights(make_run: Any) -> None:
+    first = make_run(checkpoint={"save_every": 2, "keep_last": 3}, **FIELDS)
+    done = train(first)
+    assert done.returncode == 0, done.stderr
+    before, hash_before = losses(first), result(first)["weight_hash"]
+
+    back = train(first, "--from", "2")
+    assert back.returncode == 0, back.stderr
+    assert "a later checkpoint is kept as left-step-00000006" in back.stdout
+    assert "continuing after step 2 of 6" in back.stdout
+    assert (losses(first), result(first)["weight_hash"]) == (before, hash_before)
+    assert saved_steps(first / "train" / "checkpoints") == [6, 4, 2]
+
+    other = make_run(seed=9, **FIELDS)
+    started = train(other, "--from", str(first), "--weights-only")
+    assert started.returncode == 0, started.stderr
+    record = newest_record(other / "train" / "checkpoints")
+    assert record is not None
+    assert record.origin == f"{first}/train/checkpoints/step-00000006"
+    [at_start, *_] = losses(other)
+    # Held-out masks are those of another seed: the loss of trained weights is near, that of new ones is not.
+    heldout = [float.fromhex(loss) for step, loss in before if step == 6][-1]
+    assert abs(float.fromhex(at_start[1]) - heldout) < 0.2 * heldout
+
+    refused = train(first, "--from", "5")
+    assert refused.returncode == 2
+    assert "--from 5: there is no checkpoint of this step in" in refused.stderr
+
+
+def test_weights_only_goes_with_another_run_only() -> None:
+    for origin in (None, "12"):
+        with pytest.raises(InputError, match="--weights-only takes the weights of another run"):
+            Start(origin=origin, weights_only=True).announce()
