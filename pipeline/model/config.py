@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from data_prep.section import Positive, Section
 from pipeline.model.architecture import ARCHITECTURES, Architecture, ArchitectureName
 from pipeline.model.position_config import (
+    BipePositions,
     FirePositions,
     LearnedPositions,
     MPNetPositions,
@@ -61,13 +62,16 @@ class ModelConfig(Section):
                 "positions: none works only where a causal mask tells rows apart: to an encoder that sees both ways a "
                 "text would be a bag of words; choose another kind (decoder_positions may be none)"
             )
-        if "rope" in (self.positions.kind, self.decoder_position_config.kind) and self.d_kv % 2:
+        schemes = (self.positions, self.decoder_position_config)
+        two_level = [scheme for scheme in schemes if isinstance(scheme, BipePositions)]
+        turns = "rope" in (*(scheme.kind for scheme in schemes), *(scheme.between for scheme in two_level))
+        if turns and self.d_kv % 2:
             raise ValueError(f"positions: rope turns pairs of columns, so d_kv ({self.d_kv}) must be even")
-        tables = [
-            scheme
-            for scheme in (self.positions, self.decoder_position_config)
-            if isinstance(scheme, LearnedPositions | MPNetPositions)
-        ]
+        if two_level and self.randomized_positions:
+            raise ValueError(
+                "randomized_positions draws one number for each row, and positions: bipe has two: leave one of them out"
+            )
+        tables = [scheme for scheme in schemes if isinstance(scheme, LearnedPositions | MPNetPositions)]
         if self.randomized_positions and tables and tables[0].max_positions < self.randomized_positions:
             raise ValueError(
                 f"randomized_positions ({self.randomized_positions}) must not exceed positions.max_positions "
@@ -146,6 +150,8 @@ def _position_parameters(scheme: PositionConfig, config: ModelConfig) -> int:
         return buckets
     if isinstance(scheme, MPNetPositions):
         return buckets + scheme.max_positions * config.d_model
+    if isinstance(scheme, BipePositions):
+        return scheme.max_positions * config.d_model if scheme.within == "learned" else 0
     if isinstance(scheme, FirePositions):
         return scheme.width * (config.num_heads + 2) + 2
     return scheme.max_positions * config.d_model if isinstance(scheme, LearnedPositions) else 0

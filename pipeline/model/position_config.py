@@ -44,6 +44,19 @@ class FirePositions(Section):
     threshold: Annotated[float, Field(gt=0.0)] = 512.0  # L before training: up to here a sequence is not interpolated
 
 
+class BipePositions(Section):
+    """Places within a sentence, absolutely, and distances in sentences (He et al. 2024, BiPE).
+
+    The dataset needs the column `sents`.
+    """
+
+    kind: Literal["bipe"] = "bipe"
+    within: Literal["learned", "sinusoidal"] = "sinusoidal"
+    max_positions: Positive = 512  # of the learned table: the longest sentence
+    between: Literal["rope", "alibi"] = "rope"
+    base: Annotated[float, Field(gt=1.0)] = 10_000.0  # of rope
+
+
 class LearnedPositions(Section):
     """One learned vector per position, added to the inputs (Devlin et al. 2018)."""
 
@@ -79,6 +92,7 @@ PositionConfig = Annotated[
     | RotaryPositions
     | AlibiPositions
     | FirePositions
+    | BipePositions
     | LearnedPositions
     | MPNetPositions
     | SinusoidalPositions

@@ -3,6 +3,7 @@
 from pipeline.model.config import ModelConfig
 from pipeline.model.position_config import (
     AlibiPositions,
+    BipePositions,
     FirePositions,
     LearnedPositions,
     MPNetPositions,
@@ -13,6 +14,7 @@ from pipeline.model.position_config import (
 )
 from pipeline.model.positions.absolute import Learned, Sinusoidal
 from pipeline.model.positions.alibi import Alibi
+from pipeline.model.positions.bipe import Bipe
 from pipeline.model.positions.fire import Fire
 from pipeline.model.positions.mpnet import LearnedAndRelative
 from pipeline.model.positions.rotary import Rotary
@@ -33,6 +35,8 @@ def build_positions(scheme: PositionConfig, config: ModelConfig, bidirectional: 
             return Alibi(config.num_heads, config.randomized_positions or 0)
         case FirePositions():
             return Fire(scheme, config.num_heads, bidirectional)
+        case BipePositions():
+            return Bipe(scheme, config)
         case LearnedPositions():
             return Learned(scheme.max_positions, config.d_model)
         case MPNetPositions():

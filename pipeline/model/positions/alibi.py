@@ -20,7 +20,7 @@ class Alibi(Positions):
 
     def bias(self, view: Batch) -> RelativeBias:
         """-slope * |distance|, [H, 2 * reach + 1]."""
-        reach = max(self.reach, len(view.positions))
+        reach = max(self.reach, len(view.positions), int(view.positions.max()))
         distances_R = torch.arange(-reach, reach + 1, device=view.positions.device).abs().float()
         slopes_H1 = torch.tensor(self.slopes, device=view.positions.device)[:, None]
         return relative_bias(-slopes_H1 * distances_R, view)

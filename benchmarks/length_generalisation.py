@@ -1,0 +1,188 @@
+"""Length generalisation: position schemes trained on short strings and tested on longer ones, in a causal stack.
+
+1. Every scheme trains one small causal model per task and seed, on strings of 1 to `--train-length` symbols. All see
+   the same strings and, but for the scheme's own, the same first weights.
+2. Accuracy: the share of answers that are right given the ones before, at the longest trained length and, on average,
+   at four lengths up to twice that. Chance is 1 / 8.
+3. Gains are differences of that average, over tasks, with a 95 % interval over seeds (Student's t). Each is the claim
+   of a paper: randomized positions help any scheme (Ruoss et al. 2023: +12.0 points on average over their tasks); no
+   positions beat explicit ones (Kazemnejad et al. 2023); FIRE beats other biases and RoPE (Li et al. 2023); BiPE beats
+   its own relative part alone (He et al. 2024). A gain above 0 is the claim's direction.
+"""
+
+import argparse
+import math
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks import frame
+from benchmarks.length_tasks import KEYS, TASKS, VOCAB, batch_of
+from pipeline.batch import Batch
+from pipeline.kernels.attention import IntervalPattern
+from pipeline.model.config import ModelConfig
+from pipeline.model.heads import TokenHead
+from pipeline.model.initialisation import initialise
+from pipeline.model.labels import labelled
+from pipeline.model.streams import key_streams
+from pipeline.model.transformer import Transformer
+
+PLAIN = ("none", "sinusoidal", "rope", "alibi", "t5", "fire", "bipe")
+RANDOMIZED = ("sinusoidal", "rope", "alibi", "t5")  # whose randomized form is tried too
+SHAPE = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+PEAK_RATE, WARMUP_STEPS = 3e-3, 50
+STRINGS, TEST_STRINGS = 32, 64  # in a batch
+GOALS = dict.fromkeys(("randomized_gain", "nope_gain", "fire_gain", "bipe_gain"), 0.0)
+STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+Accuracies = dict[str, dict[str, list[tuple[float, float]]]]  # by scheme and task: of each seed, trained and longer
+
+
+class CausalModel(nn.Module):
+    """A decoder alone: embedding, causal stack, head."""
+
+    def __init__(self, scheme: str, max_positions: int | None, seed: int) -> None:
+        super().__init__()
+        # The stack gets its scheme itself: a configuration of its own would be an encoder's, which needs positions.
+        config = ModelConfig(**SHAPE, randomized_positions=max_positions, tie_word_embeddings=False)  # type: ignore[arg-type]
+        positions = ModelConfig.model_validate({**SHAPE, "decoder_positions": scheme}).decoder_position_config
+        self.embedding = nn.Embedding(VOCAB, config.d_model)
+        self.stack = Transformer(config, config.num_layers, positions, bidirectional=False, has_cross_attention=False)
+        self.head = TokenHead(config, VOCAB, None)
+        initialise(self, config, seed)
+        key_streams(self, seed)
+
+    def forward(self, view: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [A, V] of the rows that have labels, and the labels [A]."""
+        pattern = IntervalPattern.causal(view.cu_seqlens, len(view.tokens))
+        states_TW = self.stack(self.embedding(view.tokens), view, pattern)
+        rows, labels_L = labelled(view)
+        return self.head(states_TW[rows]), labels_L.long()
+
+
+def train(task: str, scheme: str, is_randomized: bool, seed: int, given: argparse.Namespace) -> CausalModel:
+    """A model of its own, on strings that depend on task and seed alone."""
+    model = CausalModel(scheme, 8 * given.train_length if is_randomized else None, seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    for step in range(given.steps):
+        rng = np.random.default_rng([seed, step, len(task)])
+        lengths = rng.integers(1, given.train_length + 1, size=STRINGS)
+        logits, labels = model(batch_of([TASKS[task](n, rng) for n in lengths], step, scheme == "bipe"))
+        loss = nn.functional.cross_entropy(logits, labels)
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK_RATE * min((step + 1) / WARMUP_STEPS, (given.steps - step) / given.steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return model
+
+
+@torch.no_grad()
+def accuracy(model: CausalModel, task: str, length: int, two_levels: bool, seed: int) -> float:
+    """The share of right answers on strings of `length`, which no training saw."""
+    rng = np.random.default_rng([seed, length, 10**9])
+    view = batch_of([TASKS[task](length, rng) for _ in range(TEST_STRINGS)], 10**9 + length, two_levels)
+    logits, labels = model(view)
+    return float((logits.argmax(-1) == labels).float().mean())
+
+
+def longer_lengths(train_length: int) -> list[int]:
+    """Four lengths, up to twice the trained one."""
+    return [train_length + train_length * quarter // 4 for quarter in (1, 2, 3, 4)]
+
+
+def trial(task: str, name: str, seed: int, given: argparse.Namespace) -> tuple[tuple[float, float], float]:
+    """Accuracy of one model at the longest trained length, and on average at longer ones; the CPU seconds it took."""
+    begin = time.process_time()
+    torch.set_num_threads(1)
+    scheme, _, randomized = name.partition("+")
+    model = train(task, scheme, bool(randomized), seed, given)
+
+    def at(length: int) -> float:
+        return accuracy(model, task, length, scheme == "bipe", seed)
+
+    longer = statistics.mean(at(length) for length in longer_lengths(given.train_length))
+    return (at(given.train_length), longer), time.process_time() - begin
+
+
+def measure(given: argparse.Namespace) -> frame.Outcome:
+    """All schemes on all tasks, each trial in a process of its own while there are some left."""
+    names = [*PLAIN, *(f"{scheme}+randomized" for scheme in RANDOMIZED)]
+    found: Accuracies = {name: {task: [] for task in given.tasks} for name in names}
+    trials = [(task, name, seed, given) for seed in range(given.seeds) for name in names for task in given.tasks]
+    seconds = 0.0
+    with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as pool:
+        for (task, name, seed, _), (accuracies, spent) in zip(trials, pool.map(trial, *zip(*trials)), strict=True):
+            found[name][task].append(accuracies)
+            seconds += spent
+            frame.note(f"seed {seed}, {name}, {task}: {accuracies[0]:.3f} as trained, {accuracies[1]:.3f} longer")
+    gains = {claim: interval([gain(found, seed) for seed in range(given.seeds)]) for claim, gain in CLAIMS.items()}
+    figures: dict[str, Any] = {f"longer_{task}": _table(found, task) for task in given.tasks}
+    figures["gains"] = {claim: {"mean": mean, "half_interval": half} for claim, (mean, half) in gains.items()}
+    figures |= {"train_length": given.train_length, "test_lengths": longer_lengths(given.train_length)}
+    figures |= {"steps": given.steps, "seeds": given.seeds, "cpu_seconds": seconds}
+    return frame.Outcome(
+        "length_generalisation", figures, {claim: mean for claim, (mean, _) in gains.items()}, GOALS, ("torch", "numpy")
+    )
+
+
+def _longer(found: Accuracies, name: str, seed: int) -> float:
+    """Accuracy at longer lengths, over tasks."""
+    return statistics.mean(trials[seed][1] for trials in found[name].values())
+
+
+def _over(*names: str) -> Callable[[Accuracies, int], float]:
+    return lambda found, seed: statistics.mean(_longer(found, name, seed) for name in names)
+
+
+def _difference(ours: Callable[[Accuracies, int], float], theirs: Callable[[Accuracies, int], float]) -> Any:
+    return lambda found, seed: ours(found, seed) - theirs(found, seed)
+
+
+CLAIMS: dict[str, Callable[[Accuracies, int], float]] = {
+    "randomized_gain": _difference(_over(*(f"{name}+randomized" for name in RANDOMIZED)), _over(*RANDOMIZED)),
+    "nope_gain": _difference(_over("none"), _over("sinusoidal", "rope", "alibi", "t5")),
+    "fire_gain": _difference(_over("fire"), _over("rope", "alibi", "t5")),
+    "bipe_gain": _difference(_over("bipe"), _over("rope")),
+}
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """The mean, and half of its 95 % interval (not a number for a single value)."""
+    if len(values) == 1:
+        return values[0], math.nan
+    half = STUDENT_T[len(values) - 1] * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.mean(values), half
+
+
+def _table(found: Accuracies, task: str) -> dict[str, dict[str, float]]:
+    rows = {}
+    for name, trials in found.items():
+        longer, half = interval([longer for _, longer in trials[task]])
+        trained = statistics.mean(trained for trained, _ in trials[task])
+        rows[name] = {"trained": trained, "longer": longer, "half_interval": half}
+    return rows
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.length_generalisation", description=__doc__)
+    lengths = range(4, KEYS // 2 + 1)  # twice as many pairs have a key each
+    made.add_argument("--train-length", type=int, default=8, choices=lengths, metavar="N", help="4 to 10 (default 8)")
+    made.add_argument("--steps", type=int, default=400, help="of training, per model (default 400)")
+    made.add_argument("--seeds", type=int, default=3, choices=range(1, 11), help="models per scheme and task")
+    made.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    made.add_argument("--processes", type=int, default=2, help="trials at once, one thread each (default 2)")
+    return made
+
+
+if __name__ == "__main__":
+    frame.main(parser(), measure)
