@@ -11,12 +11,16 @@
 """
 
 import argparse
+import json
 import math
 import multiprocessing
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +37,7 @@ from pipeline.model.initialisation import initialise
 from pipeline.model.labels import labelled
 from pipeline.model.streams import key_streams
 from pipeline.model.transformer import Transformer
+from pipeline.training.stopping import die_with_parent
 
 PLAIN = ("none", "sinusoidal", "rope", "alibi", "t5", "fire", "bipe")
 RANDOMIZED = ("sinusoidal", "rope", "alibi", "t5")  # whose randomized form is tried too
@@ -42,6 +47,7 @@ STRINGS, TEST_STRINGS = 32, 64  # in a batch
 GOALS = dict.fromkeys(("randomized_gain", "nope_gain", "fire_gain", "bipe_gain"), 0.0)
 STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
+Trial = tuple[str, str, int]  # task, name of the scheme, seed
 Accuracies = dict[str, dict[str, list[tuple[float, float]]]]  # by scheme and task: of each seed, trained and longer
 
 
@@ -99,10 +105,11 @@ def longer_lengths(train_length: int) -> list[int]:
     return [train_length + train_length * quarter // 4 for quarter in (1, 2, 3, 4)]
 
 
-def trial(task: str, name: str, seed: int, given: argparse.Namespace) -> tuple[tuple[float, float], float]:
+def trial(key: Trial, given: argparse.Namespace) -> tuple[float, float, float]:
     """Accuracy of one model at the longest trained length, and on average at longer ones; the CPU seconds it took."""
     begin = time.process_time()
     torch.set_num_threads(1)
+    task, name, seed = key
     scheme, _, randomized = name.partition("+")
     model = train(task, scheme, bool(randomized), seed, given)
 
@@ -110,28 +117,45 @@ def trial(task: str, name: str, seed: int, given: argparse.Namespace) -> tuple[t
         return accuracy(model, task, length, scheme == "bipe", seed)
 
     longer = statistics.mean(at(length) for length in longer_lengths(given.train_length))
-    return (at(given.train_length), longer), time.process_time() - begin
+    return at(given.train_length), longer, time.process_time() - begin
 
 
 def measure(given: argparse.Namespace) -> frame.Outcome:
-    """All schemes on all tasks, each trial in a process of its own while there are some left."""
+    """All schemes on all tasks; trials that are kept from an earlier run of the same settings are not run again."""
     names = [*PLAIN, *(f"{scheme}+randomized" for scheme in RANDOMIZED)]
+    wanted = [(task, name, seed) for seed in range(given.seeds) for name in names for task in given.tasks]
+    done = _run_trials(wanted, given)
     found: Accuracies = {name: {task: [] for task in given.tasks} for name in names}
-    trials = [(task, name, seed, given) for seed in range(given.seeds) for name in names for task in given.tasks]
-    seconds = 0.0
-    with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as pool:
-        for (task, name, seed, _), (accuracies, spent) in zip(trials, pool.map(trial, *zip(*trials)), strict=True):
-            found[name][task].append(accuracies)
-            seconds += spent
-            frame.note(f"seed {seed}, {name}, {task}: {accuracies[0]:.3f} as trained, {accuracies[1]:.3f} longer")
+    for task, name, seed in wanted:
+        trained, longer, _ = done[task, name, seed]
+        found[name][task].append((trained, longer))
     gains = {claim: interval([gain(found, seed) for seed in range(given.seeds)]) for claim, gain in CLAIMS.items()}
     figures: dict[str, Any] = {f"longer_{task}": _table(found, task) for task in given.tasks}
     figures["gains"] = {claim: {"mean": mean, "half_interval": half} for claim, (mean, half) in gains.items()}
     figures |= {"train_length": given.train_length, "test_lengths": longer_lengths(given.train_length)}
-    figures |= {"steps": given.steps, "seeds": given.seeds, "cpu_seconds": seconds}
+    figures |= {"steps": given.steps, "seeds": given.seeds, "cpu_seconds": sum(done[key][2] for key in wanted)}
     return frame.Outcome(
         "length_generalisation", figures, {claim: mean for claim, (mean, _) in gains.items()}, GOALS, ("torch", "numpy")
     )
+
+
+def _run_trials(wanted: Sequence[Trial], given: argparse.Namespace) -> dict[Trial, tuple[float, float, float]]:
+    """What `trial` gives for each, in processes; written to the file `--keep`, a line each, as it comes."""
+    settings = [given.train_length, given.steps]
+    done: dict[Trial, tuple[float, float, float]] = {}
+    if given.keep and given.keep.exists():
+        lines = [json.loads(line) for line in given.keep.read_text(encoding="utf-8").splitlines()]
+        done = {tuple(line["trial"]): tuple(line["result"]) for line in lines if line["settings"] == settings}
+    missing = [key for key in wanted if key not in done]
+    context, parent = multiprocessing.get_context("spawn"), (os.getpid(),)
+    with ProcessPoolExecutor(given.processes, context, die_with_parent, parent) as pool:
+        for key, result in zip(missing, pool.map(partial(trial, given=given), missing), strict=True):
+            done[key] = result
+            frame.note(f"{key}: {result[0]:.3f} as trained, {result[1]:.3f} longer")
+            if given.keep:
+                with given.keep.open("a", encoding="utf-8") as kept:
+                    kept.write(json.dumps({"settings": settings, "trial": key, "result": result}) + "\n")
+    return done
 
 
 def _longer(found: Accuracies, name: str, seed: int) -> float:
@@ -155,16 +179,16 @@ CLAIMS: dict[str, Callable[[Accuracies, int], float]] = {
 }
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """The mean, and half of its 95 % interval (not a number for a single value)."""
+def interval(values: list[float]) -> tuple[float, float | None]:
+    """The mean, and half of its 95 % interval (None for a single value)."""
     if len(values) == 1:
-        return values[0], math.nan
+        return values[0], None
     half = STUDENT_T[len(values) - 1] * statistics.stdev(values) / math.sqrt(len(values))
     return statistics.mean(values), half
 
 
-def _table(found: Accuracies, task: str) -> dict[str, dict[str, float]]:
-    rows = {}
+def _table(found: Accuracies, task: str) -> dict[str, dict[str, float | None]]:
+    rows: dict[str, dict[str, float | None]] = {}
     for name, trials in found.items():
         longer, half = interval([longer for _, longer in trials[task]])
         trained = statistics.mean(trained for trained, _ in trials[task])
@@ -180,6 +204,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, default=400, help="of training, per model (default 400)")
     made.add_argument("--seeds", type=int, default=3, choices=range(1, 11), help="models per scheme and task")
     made.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    made.add_argument("--keep", type=Path, help="file of trials that are done; a run with the same one continues")
     made.add_argument("--processes", type=int, default=2, help="trials at once, one thread each (default 2)")
     return made
 

@@ -24,9 +24,9 @@ def inspect_text(config: RunConfig, text: str) -> Iterator[RenderableType]:
         raise InputError("inspect: --text is not UTF-8.")
     data = _open(config)
     ids = data.tokenizer.encode(text).astype(np.int64)
-    if config.corruption.columns:
-        names = ", ".join(wanted.name for wanted in config.corruption.columns)
-        raise InputError(f"inspect: this corruption reads {names} of a dataset, which --text has not. Use --step 1.")
+    if config.columns:
+        names = ", ".join(wanted.name for wanted in config.columns)
+        raise InputError(f"inspect: this run reads {names} of a dataset, which --text has not. Use --step 1.")
     window = config.stream.window
     samples = [
         GivenSample(position, ids[start : start + window], _offsets(config, len(ids[start : start + window])))

@@ -27,7 +27,7 @@ def recipe_facts() -> list[dict[str, Any]]:
     for path in sorted((builtin_configs() / "recipes").glob("*.yaml")):
         config = load_config(str(path), ("data.paths=[corpus]",))
         parameters = count_parameters(config.model, STATED_VOCAB_SIZE)
-        needs = [f"data.columns.{column.name}" for column in config.corruption.columns]
+        needs = [f"data.columns.{column.name}" for column in config.columns]
         needs += ["corruption.replace.table"] if getattr(config.corruption.replace, "table", None) else []
         facts.append(
             {**config.recipe.model_dump(mode="json", exclude={"columns"}), "parameters": parameters, "needs": needs}

@@ -28,12 +28,15 @@ from data_prep.tokenizer.special import NUM_SENTINELS
 from pipeline.checkpoint.config import CheckpointConfig
 from pipeline.config_files import RUN_CONFIG_NAME, ConfigTree, KeyPath, dump_yaml, find_config, load_tree
 from pipeline.corruption.config import CorruptionConfig
+from pipeline.corruption.layout import DECODER, ENCODER
+from pipeline.corruption.reorder import SENTENCES
 from pipeline.evaluation.config import EvaluationConfig
 from pipeline.export.config import ExportConfig
 from pipeline.model.config import ModelConfig
 from pipeline.model.stock import stock_refusal
 from pipeline.objectives import check_architecture, check_objective, objective_config, objective_views
 from pipeline.stream import StreamConfig
+from pipeline.token_columns import WantedColumn
 from pipeline.training.config import TrainingConfig
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -127,6 +130,20 @@ class RunConfig(Section):
                 "(checkpoints keep the weights) or change the model"
             )
         return self
+
+    @property
+    def segmented_views(self) -> tuple[str, ...]:
+        """The views whose stack's positions have two levels, sentences and places in them (BiPE)."""
+        schemes = {ENCODER: self.model.positions, DECODER: self.model.decoder_position_config}
+        return tuple(
+            view for view, scheme in schemes.items() if scheme.kind == "bipe" and view in self.corruption.views
+        )
+
+    @property
+    def columns(self) -> tuple[WantedColumn, ...]:
+        """The columns of the dataset that a run reads, each once."""
+        sentences = [WantedColumn(SENTENCES)] if self.segmented_views else []
+        return tuple(dict.fromkeys([*self.corruption.columns, *sentences]))
 
     @property
     def run_dir(self) -> Path:

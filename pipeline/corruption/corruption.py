@@ -6,22 +6,26 @@ beside it.
 Stages
 1. gather   the windows' pieces into flat arrays                            (pieces.py)
 2. mask     select, replace, lay out and pad them, all samples in one call  (pipeline/kernels/masking)
+3. segment  positions of two levels, in the views that want them            (segments.py)
 
 `apply` does both. They may be done in two places: loader workers gather, and masking follows on the device.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data_prep.errors import InputError
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import MicroBatch, Views
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.layout import DECODER, ENCODER
 from pipeline.corruption.philox import stream_key
 from pipeline.corruption.pieces import Pieces, SampleLike, gather_pieces
+from pipeline.corruption.reorder import SENTENCES
 from pipeline.corruption.replace import TokenByToken, ordinary_tokens
+from pipeline.corruption.segments import with_segments
 from pipeline.corruption.similar import load_similar, table_digest
 from pipeline.kernels import masking
 from pipeline.kernels.masking.plan import MaskingPlan
@@ -44,11 +48,12 @@ class Corruption:
         max_pieces: int,
         seed: int,
         name: str = "corruption",
+        segmented: Collection[str] = (),
     ) -> None:
         """Raise InputError if the combination cannot work.
 
         `window` and `max_pieces` bound a sample's tokens and pieces; `name` is the random stream (give the held-out
-        stream its own).
+        stream its own). The `segmented` views have positions [T, 2]: the samples need the column of sentences.
         """
         config.check(window, max_pieces, len(special.sentinels))
         assert max(special.all) < vocab_size, "the special tokens do not belong to this vocabulary"
@@ -67,9 +72,12 @@ class Corruption:
             max_pieces=max_pieces,
             key=stream_key(seed, name),
         )
-        self._columns = [wanted.name for wanted in config.columns]
+        self._segmented = frozenset(segmented)
+        sentences = [SENTENCES] if segmented else []
+        self._columns = list(dict.fromkeys([*(wanted.name for wanted in config.columns), *sentences]))
+        own = [ENCODER] if DECODER in segmented else []
         self._second = (
-            Corruption(config.second, special, vocab_size, window, max_pieces, seed, f"{name}/decoder")
+            Corruption(config.second, special, vocab_size, window, max_pieces, seed, f"{name}/decoder", own)
             if config.second
             else None
         )
@@ -97,12 +105,20 @@ class Corruption:
 
     def check_device(self, device: "torch.device") -> None:
         """InputError unless mask_on works for `device`."""
+        if self._segmented:
+            raise InputError(
+                "training.masking is device, and positions of two levels (model.positions: bipe) are made in the "
+                "loader: use training.masking=loader"
+            )
         masking.check_device(self.config, device)
         if self._second is not None:
             self._second.check_device(device)
 
     def _views(self, pieces: "Pieces | Text") -> Views:
         views = masking.mask(self._plan, pieces)
+        if self._segmented:
+            assert isinstance(pieces, Pieces), "check_device refused"
+            views = with_segments(views, self._segmented, self._plan, pieces)
         return views if self._second is None else {**views, DECODER: self._second._views(pieces)[ENCODER]}
 
     def _assert_fits(self, pieces: Pieces) -> None:

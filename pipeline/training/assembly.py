@@ -50,9 +50,9 @@ class Data:
 def open_data(config: RunConfig) -> Data:
     """The data of a run; InputError or CorruptionError naming the file that is missing or wrong."""
     dataset = Dataset.open(config.data_dir)
-    dataset.require_columns([wanted.name for wanted in config.corruption.columns])
+    dataset.require_columns([wanted.name for wanted in config.columns])
     tokenizer = Tokenizer.load(dataset.tokenizer_folder)
-    stream = Stream(dataset.split("train"), config.stream, config.run.seed, columns=config.corruption.columns)
+    stream = Stream(dataset.split("train"), config.stream, config.run.seed, columns=config.columns)
     corruption = _corruption(config, tokenizer, "corruption")
     batches = MicroBatches(stream, corruption, config.training.micro_batch)
     identity = fingerprint(stream.fingerprint, corruption.tables) if corruption.tables else stream.fingerprint
@@ -71,7 +71,7 @@ def _heldout(config: RunConfig, dataset: Dataset, tokenizer: Tokenizer) -> HeldO
     wanted = config.training.heldout_samples
     if not wanted or not dataset.manifest.splits.get(HELDOUT):
         return None
-    stream = Stream(dataset.split(HELDOUT), config.stream, config.run.seed, HELDOUT, False, config.corruption.columns)
+    stream = Stream(dataset.split(HELDOUT), config.stream, config.run.seed, HELDOUT, False, config.columns)
     maker = _corruption(config, tokenizer, HELDOUT)
     return HeldOut(stream, maker, min(wanted, len(stream)), config.training.micro_batch)
 
@@ -85,4 +85,5 @@ def _corruption(config: RunConfig, tokenizer: Tokenizer, name: str) -> Corruptio
         config.stream.max_sequences,
         config.run.seed,
         name,
+        config.segmented_views,
     )

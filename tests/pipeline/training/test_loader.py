@@ -9,6 +9,7 @@ from data_prep.errors import InputError
 from pipeline.batch import Batch, MicroBatch
 from pipeline.config import load_run
 from pipeline.corruption.config import CorruptionConfig
+from pipeline.model.position_config import BipePositions
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import open_data
 from pipeline.training.config import TrainingConfig
@@ -101,3 +102,14 @@ def test_a_column_the_dataset_lacks_is_named_before_anything_is_read(make_run):
         InputError, match=r"no column 'words'; make it with: spanwright prep CONFIG data.columns.words="
     ):
         open_data(run.model_copy(update={"corruption": words}))
+
+
+def test_positions_by_sentences_need_a_dataset_that_marks_them(make_run):
+    run = load_run(make_run(ranks=2, micro_batch=2, steps=4))
+    model = run.model.model_copy(update={"decoder_positions": BipePositions()})
+    run = run.model_copy(update={"model": model})
+    assert run.segmented_views == ("decoder",)
+    with pytest.raises(
+        InputError, match=r"no column 'sents'; make it with: spanwright prep CONFIG data.columns.sents="
+    ):
+        open_data(run)
