@@ -54,11 +54,14 @@ Accuracies = dict[str, dict[str, list[tuple[float, float]]]]  # by scheme and ta
 class CausalModel(nn.Module):
     """A decoder alone: embedding, causal stack, head."""
 
-    def __init__(self, scheme: str, max_positions: int | None, seed: int) -> None:
+    def __init__(self, scheme: str, train_length: int, randomized: bool, seed: int) -> None:
         super().__init__()
+        max_positions = 8 * train_length if randomized else None
         # The stack gets its scheme itself: a configuration of its own would be an encoder's, which needs positions.
         config = ModelConfig(**SHAPE, randomized_positions=max_positions, tie_word_embeddings=False)  # type: ignore[arg-type]
-        positions = ModelConfig.model_validate({**SHAPE, "decoder_positions": scheme}).decoder_position_config
+        # FIRE's threshold is a quarter of the longest rows trained on, as in the paper.
+        own = {"kind": scheme} | ({"threshold": (train_length + 1) / 2} if scheme == "fire" else {})
+        positions = ModelConfig.model_validate({**SHAPE, "decoder_positions": own}).decoder_position_config
         self.embedding = nn.Embedding(VOCAB, config.d_model)
         self.stack = Transformer(config, config.num_layers, positions, bidirectional=False, has_cross_attention=False)
         self.head = TokenHead(config, VOCAB, None)
@@ -75,7 +78,7 @@ class CausalModel(nn.Module):
 
 def train(task: str, scheme: str, is_randomized: bool, seed: int, given: argparse.Namespace) -> CausalModel:
     """A model of its own, on strings that depend on task and seed alone."""
-    model = CausalModel(scheme, 8 * given.train_length if is_randomized else None, seed)
+    model = CausalModel(scheme, given.train_length, is_randomized, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     for step in range(given.steps):
         rng = np.random.default_rng([seed, step, len(task)])
