@@ -48,6 +48,8 @@ def _torchrun(config: RunConfig, cluster: HostfileCluster, node: int) -> str:
         "--rdzv-backend=c10d",
         f"--rdzv-endpoint={cluster.hosts[0]}:{cluster.port}",
         f"--rdzv-id={config.run_dir.name}",
+        f"--rdzv-conf=is_host={int(node == 0)}",  # by itself torchrun looks for the endpoint among a machine's names
+        f"--local-addr={cluster.hosts[node]}",
     ]
     return shlex.join([*_environment(cluster), program("torchrun"), *options, "-m", *_training(config)])
 
@@ -56,6 +58,7 @@ def _deepspeed(config: RunConfig, cluster: HostfileCluster, node: int) -> str:
     options = [
         f"--hostfile={plain_path(config.run_dir, 'run.dir')}/{HOSTFILE}",
         "--no_ssh",
+        "--no_local_rank",
         f"--node_rank={node}",
         f"--master_addr={cluster.hosts[0]}",
         f"--master_port={cluster.port}",

@@ -92,6 +92,7 @@ def test_nodes_die_during_preparation_and_during_training_and_the_run_ends_well(
     assert result["loss"] == pytest.approx(undisturbed["loss"], rel=1e-2)
 
 
+@pytest.mark.long
 @needs("ip", root=True)
 def test_a_cluster_without_our_token_or_without_any_is_refused_before_anything_is_submitted(
     prepared: Path, tmp_path: Path
