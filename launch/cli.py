@@ -90,7 +90,7 @@ def evaluate(config: str, overrides: tuple[str, ...]) -> None:
     run_stages(load_config(config, overrides), ("evaluate",))
 
 
-@cli.command(short_help="What encoder, decoder and loss get, in colour; a dataset's documents", epilog=CONFIG_HELP)
+@cli.command(short_help="What encoder, decoder and loss get; a dataset's documents", epilog=CONFIG_HELP)
 @config_arguments
 @click.option("--text", help="Show this text (needs the tokenizer of the run).")
 @click.option("--step", type=click.IntRange(min=1), help="Show what was in this step of the run.")
