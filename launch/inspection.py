@@ -62,9 +62,8 @@ def inspect_step(config: RunConfig, step: int, num_samples: int) -> Iterator[Ren
 
 
 def _panels(config: RunConfig, data: Data, samples: Sequence[SampleLike]) -> Iterator[RenderableType]:
-    corruption = config.corruption
-    aligned = (corruption.layout.kind, corruption.replace.kind) == ("sentinel_targets", "sentinel_per_span")
-    yield from render(data.micro_batches.maker.apply(samples), data.tokenizer, aligned=aligned)
+    views = data.micro_batches.maker.apply(samples)
+    yield from render(views, data.tokenizer, aligned=config.corruption.writes_after_sentinels)
 
 
 def _open(config: RunConfig) -> Data:

@@ -62,7 +62,9 @@ STAGES = {
             "train",
             ("prep",),
             "token shards to a trained model",
-            identity=lambda c: [c.model, c.stream, c.corruption, c.objective, c.training, c.deepspeed, c.run.seed],
+            identity=lambda c: [
+                *(c.model, c.stream, c.corruption, c.objective, c.training, c.deepspeed, c.run.seed, *c.phases),
+            ],
             action=stage_actions.train,
             output=lambda result: result["weight_hash"],
         ),

@@ -35,6 +35,7 @@ from pipeline.export.config import ExportConfig
 from pipeline.model.config import ModelConfig
 from pipeline.model.stock import stock_refusal
 from pipeline.objectives import check_architecture, check_objective, objective_config, objective_views
+from pipeline.phases import Phase, later_sections
 from pipeline.stream import StreamConfig
 from pipeline.token_columns import WantedColumn
 from pipeline.training.config import TrainingConfig
@@ -73,6 +74,8 @@ class RunConfig(Section):
     """`kind` names a module of pipeline.objectives; the rest is that module's `Config`."""
     training: TrainingConfig
     stream: StreamConfig = StreamConfig()
+    phases: tuple[Phase, ...] = ()
+    """From a step on another `stream:` or `corruption:` (pipeline/phases.py)."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
@@ -109,8 +112,9 @@ class RunConfig(Section):
     def _objective_gets_its_views_and_its_model(self) -> "RunConfig":
         missing = [view for view in objective_views(self.objective) if view not in self.corruption.views]
         if missing:
+            where = "mixture: it" if self.corruption.mixture else f"layout: {self.corruption.layout.kind}"
             raise ValueError(
-                f"corruption.layout: {self.corruption.layout.kind} gives no {missing[0]} view, which objective "
+                f"corruption.{where} gives no {missing[0]} view, which objective "
                 f"{self.objective['kind']} trains on: choose another layout (sentinel_targets, full_reconstruction) or "
                 "another objective"
             )
@@ -130,6 +134,40 @@ class RunConfig(Section):
                 "(checkpoints keep the weights) or change the model"
             )
         return self
+
+    @model_validator(mode="after")
+    def _phases_can_work(self) -> "RunConfig":
+        self.in_phases()
+        return self
+
+    def in_phases(self) -> list[tuple[int, "RunConfig"]]:
+        """The step each phase begins with, and the config as it is then; the first is (0, this without phases)."""
+        base = self.model_copy(update={"phases": ()})
+        found = [(0, base)]
+        for phase in self.phases:
+            start, before = found[-1]
+            if not start < phase.at_step < self.training.steps:
+                raise ValueError(
+                    f"phases: at_step {phase.at_step} must come after step {start} and before training.steps "
+                    f"({self.training.steps})"
+                )
+            sections = later_sections(before.stream.model_dump(), before.corruption.model_dump(mode="json"), phase)
+            try:
+                found.append((phase.at_step, RunConfig.model_validate({**base.model_dump(mode="json"), **sections})))
+            except ValidationError as error:
+                problem = error.errors()[0]
+                place = ".".join(str(part) for part in problem["loc"])
+                message = problem["msg"].removeprefix("Value error, ")
+                raise ValueError(
+                    f"phases: from step {phase.at_step} on: {place + ': ' if place else ''}{message}"
+                ) from None
+            views = found[-1][1].corruption.views
+            if views != base.corruption.views:
+                raise ValueError(
+                    f"phases: from step {phase.at_step} on the corruption gives {' and '.join(views)}, before "
+                    f"{' and '.join(base.corruption.views)}: the views must stay"
+                )
+        return found
 
     @property
     def segmented_views(self) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ ALLOW_DATA_CHANGE = "SPANWRIGHT_ALLOW_DATA_CHANGE"
 """In a rank's environment: 1 when the user has given --allow-data-change."""
 
 _SECTIONS = ("model", "stream", "corruption", "objective")
-_TRAINING_FIELDS = ("global_batch", "precision", "weight_decay", "betas", "eps", "max_grad_norm")
+_TRAINING_FIELDS = (
+    "global_batch", "precision", "weight_decay", "betas", "eps", "max_grad_norm", "groups", "loss_weights",
+)  # fmt: skip
 _ADVICE = "put it back, or train in another folder (run.dir=...) or from the start (--fresh)"
 
 
@@ -46,8 +48,14 @@ def _differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Iterat
     for section in _SECTIONS:
         yield from _leaf_differences(section, saved[section], current[section])
     for field in _TRAINING_FIELDS:
-        yield from _leaf_differences(f"training.{field}", saved["training"].get(field), current["training"].get(field))
+        yield from _added_differences(f"training.{field}", saved["training"].get(field), current["training"].get(field))
+    yield from _added_differences("phases", saved.get("phases"), current.get("phases"))
     yield from _leaf_differences("run.seed", saved["run"]["seed"], current["run"]["seed"])
+
+
+def _added_differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """As below; a checkpoint from before a field was there is like one with nothing in it."""
+    return iter(()) if old is None and not new else _leaf_differences(path, old, new)
 
 
 def _leaf_differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, model_validator
 
 from data_prep.errors import InputError
 from data_prep.section import Section
+from data_prep.tokenizer.special import NUM_SPARES
 from pipeline.corruption.bounds import most_rows
-from pipeline.corruption.layout import DECODER, FullReconstruction, InPlace, SentinelTargets, VisibleOnly
+from pipeline.corruption.layout import DECODER, ENCODER, FullReconstruction, InPlace, SentinelTargets, VisibleOnly
 from pipeline.corruption.permuted import Permuted
 from pipeline.corruption.reorder import SENTENCES
 from pipeline.corruption.replace import Dropped, MaskPerSpan, SentinelPerSpan, TokenByToken
+from pipeline.corruption.sampling import Int64Array
 from pipeline.corruption.select import T5Spans
 from pipeline.corruption.select_spans import GeometricSpans, PoissonSpans, Suffix
 from pipeline.corruption.select_tokens import EachToken, ExactlyK, PermutationTail, Weighted
@@ -36,16 +39,56 @@ class SecondDraw(Section):
     replace: _Replace = TokenByToken(mask=1.0, random=0.0)
 
 
+class MixturePart(Section):
+    """One of the corruptions of a mixture; a share of `weight` of the samples gets it."""
+
+    weight: float = Field(default=1.0, gt=0.0)
+    mode: int | None = Field(default=None, ge=0, lt=NUM_SPARES)
+    """<spare_MODE> is put before every sequence of the encoder view, for the model to know which part it is."""
+    stack: tuple[Literal["encoder", "decoder"], ...] | None = None
+    """The only view is the encoder's: these views of the layout one after another, token type 1 on the decoder's."""
+    select: _Select = T5Spans()
+    replace: _Replace = SentinelPerSpan()
+    layout: _Layout = SentinelTargets()
+
+    @property
+    def corruption(self) -> "CorruptionConfig":
+        """The part as a corruption of its own."""
+        return CorruptionConfig(select=self.select, replace=self.replace, layout=self.layout)
+
+    def tables(self, window: int) -> dict[str, Int64Array]:
+        """The most rows one piece has in each view, by its length."""
+        tables = self.corruption.tables(window)
+        if self.stack is not None:
+            tables = {ENCODER: sum((tables[view] for view in self.stack), start=np.zeros(window + 1, np.int64))}
+        if self.mode is not None:
+            tables[ENCODER] = tables[ENCODER] + np.minimum(np.arange(window + 1), 1)
+        return tables
+
+
 class CorruptionConfig(Section):
     """Which tokens are taken out, what stands there instead, and what encoder, decoder and loss get.
 
     With a `second_draw` the layout is in_place, and the decoder gets the same text in place with masks of its own.
+    With a `mixture` each sample gets one of its parts, drawn by weight; what a part does not say is as said beside it.
     """
 
     select: _Select = T5Spans()
     replace: _Replace = SentinelPerSpan()
     layout: _Layout = SentinelTargets()
     second_draw: SecondDraw | None = None
+    mixture: tuple[MixturePart, ...] = ()
+    mixture_per: Literal["sample", "step"] = "sample"
+    """One draw for each sample, or one for all samples of a step."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_inherit(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("mixture"), list | tuple):
+            return values
+        common = {name: values[name] for name in ("select", "replace", "layout") if name in values}
+        parts = [{**common, **part} if isinstance(part, dict) else part for part in values["mixture"]]
+        return {**values, "mixture": parts}
 
     @property
     def second(self) -> "CorruptionConfig | None":
@@ -57,6 +100,8 @@ class CorruptionConfig(Section):
     @property
     def columns(self) -> tuple[WantedColumn, ...]:
         """The columns of the dataset that this corruption reads, each once."""
+        if self.mixture:
+            return tuple(dict.fromkeys(column for part in self.mixture for column in part.corruption.columns))
         second = self.second
         return tuple(dict.fromkeys([*self._own_columns, *(second.columns if second else ())]))
 
@@ -73,6 +118,9 @@ class CorruptionConfig(Section):
             )
         if max_pieces < 1:
             raise InputError(f"stream.max_pieces: {max_pieces} is too few; a window holds at least 1 piece.")
+        if self.mixture:
+            self._check_mixture(window, max_pieces, num_sentinels)
+            return
         self._check_parts_fit()
         self.replace.check(self.select.budget(window), num_sentinels)
         if self.second is not None:
@@ -99,21 +147,60 @@ class CorruptionConfig(Section):
                 f"corruption: second_draw gives the decoder its text in place, which layout {self.layout.kind} does "
                 "not. Use layout in_place, or leave second_draw out."
             )
-        if len({wanted.name for wanted in self.columns}) < len(self.columns):
-            raise InputError(
-                "corruption: select and second_draw.select ask for spans of different kinds. Use the same kinds."
-            )
+        self._check_columns()
 
-    def max_rows(self, window: int, max_pieces: int) -> dict[str, int]:
-        """The most rows a window can have in each view (tight): the static shape of one sample."""
+    def _check_mixture(self, window: int, max_pieces: int, num_sentinels: int) -> None:
+        if self.second_draw is not None:
+            raise InputError("corruption: second_draw and mixture are both given. Leave one out.")
+        for number, part in enumerate(self.mixture):
+            if part.corruption._makes_pairs:
+                raise InputError(
+                    f"corruption.mixture: part {number} has layout.pairs, which a mixture has no place for."
+                )
+            try:
+                part.corruption.check(window, max_pieces, num_sentinels)
+                lacking = [view for view in part.stack or () if view not in part.corruption.views]
+            except InputError as error:
+                raise InputError(f"corruption.mixture: part {number}: {error}") from None
+            if lacking:
+                raise InputError(
+                    f"corruption.mixture: part {number} stacks the {lacking[0]} view, which layout {part.layout.kind} "
+                    "does not give. Use layout sentinel_targets or full_reconstruction, or another stack."
+                )
+        views = [tuple(part.tables(2)) for part in self.mixture]
+        for number, own in enumerate(views):
+            if own != views[0]:
+                raise InputError(
+                    f"corruption.mixture: part {number} gives {' and '.join(own)}, part 0 gives "
+                    f"{' and '.join(views[0])}. Use layouts of the same views, or stack them."
+                )
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        if len({wanted.name for wanted in self.columns}) < len(self.columns):
+            where = "the mixture's parts" if self.mixture else "select and second_draw.select"
+            raise InputError(f"corruption: {where} ask for spans of different kinds. Use the same kinds.")
+
+    def tables(self, window: int) -> dict[str, Int64Array]:
+        """The most rows one piece of 0..window tokens has in each view: [window + 1] each."""
         selected = self.select.budget(window)
         tables = self.layout.rows(selected, self.replace.budget(selected))
         if self.second is not None:
             tables[DECODER] = next(iter(tables.values()))  # the whole text, in both
-        return {view: most_rows(table, max_pieces) for view, table in tables.items()}
+        return tables
+
+    def max_rows(self, window: int, max_pieces: int) -> dict[str, int]:
+        """The most rows a window can have in each view: the static shape of one sample. Tight, but for stacks."""
+        most: dict[str, int] = {}
+        for part in self.mixture or (self,):
+            for view, table in part.tables(window).items():
+                most[view] = max(most.get(view, 0), most_rows(table, max_pieces))
+        return most
 
     def max_targets(self, window: int, max_pieces: int) -> int:
         """The most labels a window can have (tight; with a second draw, of either view)."""
+        if self.mixture:
+            return max(part.corruption.max_targets(window, max_pieces) for part in self.mixture)
         selected = self.select.budget(window)
         own = most_rows(self.layout.targets(selected, self.replace.budget(selected)), max_pieces)
         return max(own, self.second.max_targets(window, max_pieces)) if self.second else own
@@ -123,7 +210,17 @@ class CorruptionConfig(Section):
         second = self.second_draw
         if second is not None:
             second = second.model_copy(update={"replace": _with_path(second.replace, resolve)})
-        return self.model_copy(update={"replace": _with_path(self.replace, resolve), "second_draw": second})
+        parts = tuple(part.model_copy(update={"replace": _with_path(part.replace, resolve)}) for part in self.mixture)
+        own = _with_path(self.replace, resolve)
+        return self.model_copy(update={"replace": own, "second_draw": second, "mixture": parts})
+
+    @property
+    def writes_after_sentinels(self) -> bool:
+        """Whether the decoder writes what was cut out, each span after its sentinel."""
+        return all(
+            isinstance(part.layout, SentinelTargets) and isinstance(part.replace, SentinelPerSpan)
+            for part in self.mixture or (self,)
+        )
 
     @property
     def _own_columns(self) -> tuple[WantedColumn, ...]:

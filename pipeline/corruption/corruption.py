@@ -5,7 +5,8 @@ beside it.
 
 Stages
 1. gather   the windows' pieces into flat arrays                            (pieces.py)
-2. mask     select, replace, lay out and pad them, all samples in one call  (pipeline/kernels/masking)
+2. mask     select, replace, lay out and pad them, all samples in one call  (pipeline/kernels/masking);
+            of a mixture, the samples of each part in one call              (mixture.py)
 3. segment  positions of two levels, in the views that want them            (segments.py)
 
 `apply` does both. They may be done in two places: loader workers gather, and masking follows on the device.
@@ -21,6 +22,7 @@ from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import MicroBatch, Views
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.layout import DECODER, ENCODER
+from pipeline.corruption.mixture import Mixture
 from pipeline.corruption.philox import stream_key
 from pipeline.corruption.pieces import Pieces, SampleLike, gather_pieces
 from pipeline.corruption.reorder import SENTENCES
@@ -49,17 +51,31 @@ class Corruption:
         seed: int,
         name: str = "corruption",
         segmented: Collection[str] = (),
+        step_samples: int = 1,
     ) -> None:
         """Raise InputError if the combination cannot work.
 
         `window` and `max_pieces` bound a sample's tokens and pieces; `name` is the random stream (give the held-out
-        stream its own). The `segmented` views have positions [T, 2]: the samples need the column of sentences.
+        stream its own). The `segmented` views have positions [T, 2]: the samples need the column of sentences. A step
+        has `step_samples` samples, for mixtures that draw once for all of them.
         """
         config.check(window, max_pieces, len(special.sentinels))
         assert max(special.all) < vocab_size, "the special tokens do not belong to this vocabulary"
         self.config, self.special, self.vocab_size = config, special, vocab_size
         self.window, self.max_pieces = window, max_pieces
         self.max_rows = config.max_rows(window, max_pieces)
+        self._segmented = frozenset(segmented)
+        sentences = [SENTENCES] if segmented else []
+        self._columns = list(dict.fromkeys([*(wanted.name for wanted in config.columns), *sentences]))
+        self._mixture: Mixture | None = None
+        self._second: Corruption | None = None
+        if config.mixture and segmented:
+            raise InputError("model.positions: bipe has positions of two levels, which a mixture has not. Use another.")
+        if config.mixture:
+            bound = (special, vocab_size, window, max_pieces, seed)
+            self._parts = [Corruption(part.corruption, *bound, f"{name}/{n}") for n, part in enumerate(config.mixture)]
+            self._mixture = Mixture(config, self._parts, special, self.max_rows, max_pieces, seed, name, step_samples)
+            return
         self._plan = MaskingPlan(
             config=config,
             special=special,
@@ -72,25 +88,25 @@ class Corruption:
             max_pieces=max_pieces,
             key=stream_key(seed, name),
         )
-        self._segmented = frozenset(segmented)
-        sentences = [SENTENCES] if segmented else []
-        self._columns = list(dict.fromkeys([*(wanted.name for wanted in config.columns), *sentences]))
-        own = [ENCODER] if DECODER in segmented else []
-        self._second = (
-            Corruption(config.second, special, vocab_size, window, max_pieces, seed, f"{name}/decoder", own)
-            if config.second
-            else None
-        )
+        if config.second:
+            own = [ENCODER] if DECODER in segmented else []
+            self._second = Corruption(
+                config.second, special, vocab_size, window, max_pieces, seed, f"{name}/decoder", own
+            )
 
     @property
     def tables(self) -> list[str]:
         """Digests of the tables of similar tokens in use: all that the masks depend on beyond config and seed."""
+        if self._mixture is not None:
+            return [table for part in self._parts for table in part.tables]
         own = [table_digest(self._plan.similar)] if self._plan.similar.shape[1] else []
         return own + (self._second.tables if self._second else [])
 
     def apply(self, samples: Sequence[SampleLike]) -> MicroBatch:
         """The views of B samples: T = B * max_rows[view] rows and N = B * max_pieces sequences in each view."""
         pieces = self.gather(samples)
+        if self._mixture is not None:
+            return MicroBatch(self._mixture.views(samples, pieces), pieces.positions)
         return MicroBatch(self._views(pieces), pieces.positions)
 
     def gather(self, samples: Sequence[SampleLike]) -> Pieces:
@@ -105,6 +121,8 @@ class Corruption:
 
     def check_device(self, device: "torch.device") -> None:
         """InputError unless mask_on works for `device`."""
+        if self._mixture is not None:
+            raise InputError("training.masking: a mixture is masked in the loader only. Use training.masking=loader.")
         if self._segmented:
             raise InputError(
                 "training.masking is device, and positions of two levels (model.positions: bipe) are made in the "

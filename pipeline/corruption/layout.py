@@ -35,6 +35,7 @@ class PieceRows:
     offsets: Int64Array  # [P + 1]
     labels: Int64Array | None = None  # [R], IGNORED_LABEL where there is no loss
     positions: Int64Array | None = None  # [R], where they are not 0, 1, 2, ... in every sequence
+    token_types: Int64Array | None = None  # [R], where they are not all 0
 
 
 class SentinelTargets(Section):

@@ -9,7 +9,6 @@ import numpy as np
 
 from data_prep.tokenizer import Tokenizer
 from pipeline.config import RunConfig
-from pipeline.corruption.layout import SentinelTargets
 from pipeline.export.fill_in import fill_in, fill_in_masks
 from pipeline.training.assembly import Data, open_data
 
@@ -68,10 +67,7 @@ def can_fill_in(config: RunConfig) -> bool:
     if "hf" not in config.export.to or config.model.layers.head == "detection":
         return False
     corruption = config.corruption
-    writes_after_sentinels = (
-        isinstance(corruption.layout, SentinelTargets) and corruption.replace.kind == "sentinel_per_span"
-    )
-    return not config.model.layers.has_decoder or writes_after_sentinels
+    return not config.model.layers.has_decoder or (corruption.writes_after_sentinels and not corruption.mixture)
 
 
 def find_snippets(data: Data) -> Iterator[Snippet]:

@@ -17,6 +17,7 @@ from pipeline.config import RunConfig, fingerprint
 from pipeline.corruption.corruption import Corruption
 from pipeline.model.transformer import set_activation_checkpointing
 from pipeline.objectives import build_objective
+from pipeline.phases import PhasedCorruption, PhasedStream
 from pipeline.stream import Stream
 from pipeline.training.engine import Engine
 from pipeline.training.heldout import HeldOut
@@ -32,7 +33,7 @@ class Data:
 
     dataset: Dataset
     tokenizer: Tokenizer
-    stream: Stream
+    stream: PhasedStream
     micro_batches: MicroBatches
     heldout: HeldOut | None
     stream_fingerprint: str
@@ -50,12 +51,14 @@ class Data:
 def open_data(config: RunConfig) -> Data:
     """The data of a run; InputError or CorruptionError naming the file that is missing or wrong."""
     dataset = Dataset.open(config.data_dir)
-    dataset.require_columns([wanted.name for wanted in config.columns])
+    for _, phase in config.in_phases():
+        dataset.require_columns([wanted.name for wanted in phase.columns])
     tokenizer = Tokenizer.load(dataset.tokenizer_folder)
-    stream = Stream(dataset.split("train"), config.stream, config.run.seed, columns=config.columns)
-    corruption = _corruption(config, tokenizer, "corruption")
-    batches = MicroBatches(stream, corruption, config.training.micro_batch)
-    identity = fingerprint(stream.fingerprint, corruption.tables) if corruption.tables else stream.fingerprint
+    stream = _training_stream(config, dataset)
+    makers = [_corruption(phase, tokenizer, "corruption") for _, phase in config.in_phases()]
+    batches = MicroBatches(stream, PhasedCorruption(stream.starts, makers), config.training.micro_batch)
+    tables = [table for maker in makers for table in maker.tables]
+    identity = fingerprint(stream.fingerprint, tables) if tables else stream.fingerprint
     return Data(dataset, tokenizer, stream, batches, _heldout(config, dataset, tokenizer), identity)
 
 
@@ -64,6 +67,24 @@ def build_engine(config: RunConfig, data: Data, rank: Rank) -> Engine:
     objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
     set_activation_checkpointing(objective, config.training.activation_checkpointing)
     return Engine(objective, config.training, rank, config.deepspeed)
+
+
+def _training_stream(config: RunConfig, dataset: Dataset) -> PhasedStream:
+    split, phases = dataset.split("train"), config.in_phases()
+    columns = tuple(dict.fromkeys(column for _, phase in phases for column in phase.columns))
+    starts: list[int] = []
+    origins: list[int] = []
+    streams: list[Stream] = []
+    for number, (step, phase) in enumerate(phases):
+        starts.append(step * config.training.global_batch)
+        if streams and phase.stream == phases[number - 1][1].stream:
+            origins.append(origins[-1])
+            streams.append(streams[-1])
+        else:
+            name = f"train/phase {number}" if number else "train"
+            origins.append(starts[-1])
+            streams.append(Stream(split, phase.stream, config.run.seed, name, columns=columns))
+    return PhasedStream(starts, origins, streams)
 
 
 def _heldout(config: RunConfig, dataset: Dataset, tokenizer: Tokenizer) -> HeldOut | None:
@@ -86,4 +107,6 @@ def _corruption(config: RunConfig, tokenizer: Tokenizer, name: str) -> Corruptio
         config.run.seed,
         name,
         config.segmented_views,
+        # One draw of a mixture for a whole step of training; held-out samples get all parts.
+        step_samples=1 if name == HELDOUT else config.training.global_batch,
     )

@@ -6,28 +6,16 @@ the ZeRO stage and everything else that says *how* the step is computed may chan
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from data_prep.errors import InputError
 from data_prep.section import Section
+from pipeline.training.groups import ParameterGroup, ScheduleConfig
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NaturalInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class ScheduleConfig(Section):
-    """How the learning rate moves: warm-up to `learning_rate`, then by `kind` down to `min_lr_ratio` of it."""
-
-    kind: Literal["cosine", "inverse_sqrt", "wsd"] = "cosine"
-    warmup_steps: NaturalInt | None = None
-    """Length of the warm-up (default: warmup_ratio of the run)."""
-    warmup_ratio: Share = 0.0
-    decay_steps: PositiveInt | None = None
-    """cosine: length of the decay after warm-up (default: the rest of the run); wsd: length of the final decay
-    (default: a tenth of the run); inverse_sqrt: length of a final linear decay (default: none)."""
-    min_lr_ratio: Share = 0.0
 
 
 class TroubleConfig(Section):
@@ -64,6 +52,11 @@ class TrainingConfig(Section):
     max_grad_norm: Annotated[float, Field(ge=0.0)] = 1.0
     """Gradients are scaled down to this global norm; 0 turns clipping off."""
 
+    groups: dict[str, ParameterGroup] = Field(default_factory=dict)
+    """Parameters with a rate of their own, or frozen at first (pipeline/training/groups.py)."""
+    loss_weights: dict[str, float | tuple[tuple[NaturalInt, float], ...]] = Field(default_factory=dict)
+    """The factor of a loss term (default: 1), or points [[step, factor], ...] between which it moves linearly."""
+
     activation_checkpointing: bool = False
     evaluate_every: PositiveInt | None = None
     """Held-out loss every so many steps (default: only before the first step and after the last)."""
@@ -97,12 +90,36 @@ class TrainingConfig(Section):
                 f"schedule.warmup_steps is {self.schedule.warmup_steps} and schedule.warmup_ratio is "
                 f"{self.schedule.warmup_ratio}: give one of them"
             )
+        for name, group in self.groups.items():
+            if group.frozen_steps >= self.steps:
+                raise ValueError(f"groups.{name}.frozen_steps is {group.frozen_steps} of a run of {self.steps} steps")
+            self.of_group(name)
+        for term, weight in self.loss_weights.items():
+            points = [(0, weight)] if isinstance(weight, float) else weight
+            steps = [step for step, _ in points]
+            if not points or steps != sorted(set(steps)) or min(factor for _, factor in points) < 0:
+                raise ValueError(f"loss_weights.{term}: give a factor of at least 0, or [[step, factor], ...] by step")
         if self.warmup_steps >= self.steps:
             raise ValueError(
                 f"schedule.warmup_steps is {self.warmup_steps} but the run has only steps={self.steps}: "
                 "the learning rate would never reach learning_rate"
             )
         return self
+
+    def of_group(self, name: str) -> "TrainingConfig":
+        """The same run with the rate and schedule of a group, from the step on at which it is no longer frozen."""
+        group = self.groups[name]
+        try:
+            return TrainingConfig(
+                global_batch=1,
+                micro_batch=1,
+                steps=self.steps - group.frozen_steps,
+                learning_rate=group.learning_rate or self.learning_rate,
+                schedule=group.schedule or self.schedule,
+            )
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"groups.{name}: {problem}") from None
 
     @property
     def warmup_steps(self) -> int:

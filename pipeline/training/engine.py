@@ -10,6 +10,7 @@ averages over the ranks and divides by the accumulation steps; both are undone h
 4. `step(learning_rate)` -> the global gradient norm before clipping
 """
 
+import functools
 import logging
 import math
 import warnings
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from pipeline.batch import Views
 from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
+from pipeline.training.groups import REST, groups_of
 from pipeline.training.rank import Rank
 from pipeline.training.stopwatch import Stopwatch
 
@@ -38,6 +40,8 @@ class Engine:
         self.zero_stage = config.zero_stage
         self.names = tuple(name for name, parameter in objective.named_parameters() if parameter.requires_grad)
         self._max_grad_norm = config.max_grad_norm if clips_itself(config) else None
+        self._frozen: frozenset[str] = frozenset()
+        self._freeze_at_first(objective, config)
         self.deepspeed = _initialize(objective, config, rank, overrides or {})
         self._objective: Any = self.module
         self.forward_time = Stopwatch(rank.device)
@@ -75,13 +79,27 @@ class Engine:
         self.deepspeed.set_gradient_accumulation_boundary(last)
         self.deepspeed.backward(loss * self.rank.world_size, scale_wrt_gas=False)
 
-    def step(self, learning_rate: float) -> float:
+    def freeze(self, groups: frozenset[str]) -> None:
+        """Let these groups of parameters have no gradient from now on, and all others have theirs."""
+        self._frozen = groups
+
+    def step(self, learning_rate: float, group_rates: Mapping[str, float] | None = None) -> float:
         """Clip, update the weights, drop the gradients; returns the norm of the global gradient before clipping."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = (group_rates or {}).get(group["group"], learning_rate)
         norm = self._clip() if self._max_grad_norm is not None else None
         self.deepspeed.step()
         return float(self.deepspeed.get_global_grad_norm() if norm is None else norm)
+
+    def _freeze_at_first(self, objective: nn.Module, config: TrainingConfig) -> None:
+        """Gradients of groups that will be frozen pass a gate; zeros leave the moments of AdamW zero as well."""
+        for name, group in groups_of(config.groups, self.names).items():
+            if group != REST and config.groups[group].frozen_steps:
+                gate = functools.partial(self._gate, group)
+                objective.get_parameter(name).register_hook(gate)
+
+    def _gate(self, group: str, gradient: Tensor) -> Tensor | None:
+        return torch.zeros_like(gradient) if group in self._frozen else None
 
     def _clip(self) -> Tensor:
         parameters = [parameter for _, parameter in self.parameters()]
@@ -128,11 +146,13 @@ def _create_moments(engine: Any) -> None:
 
 
 def _adamw(objective: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    trained = {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
+    group_of = groups_of(config.groups, trained)
+    groups = []
+    for group in (*config.groups, REST):
+        own = [parameter for name, parameter in trained.items() if group_of[name] == group]
+        groups.append({"params": [p for p in own if p.ndim > 1], "weight_decay": config.weight_decay, "group": group})
+        groups.append({"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "group": group})
     # The rate is set at every step; 0 keeps whatever DeepSpeed steps at start from moving the weights.
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=0.0, betas=config.betas, eps=config.eps, fused=True

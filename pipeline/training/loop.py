@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from data_prep.errors import InputError
 from pipeline.batch import MicroBatch, Views
 from pipeline.training.collective import sum_floats, sum_integers
 from pipeline.training.engine import Engine, Terms
+from pipeline.training.schedule import StepPlan
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def train_steps(
     steps: Iterator[list[MicroBatch]],
     progress: Progress,
     first_position: Callable[[int], int],
-    rate: Callable[[int], float],
+    plan_of: Callable[[int], StepPlan],
     hooks: Sequence[Hook],
     asked_to_stop: Callable[[], bool],
 ) -> Progress:
@@ -74,21 +76,23 @@ def train_steps(
         if stop:
             return progress
 
+        plan = plan_of(progress.step)
+        weights = weights_of_terms(plan, counts)
+        engine.freeze(plan.frozen)
         sums = dict.fromkeys(counts, 0.0)
         for number, micro_batch in enumerate(micro_batches, start=1):
             terms = engine.forward(micro_batch.views)
-            engine.backward(global_loss(terms, counts), last=number == len(micro_batches))
+            engine.backward(global_loss(terms, counts, weights), last=number == len(micro_batches))
             add_sums(sums, terms)
-        learning_rate = rate(progress.step)
-        grad_norm = engine.step(learning_rate)
+        grad_norm = engine.step(plan.learning_rate, plan.group_rates)
         progress = progress.after(first_position(progress.step), samples, tokens)
 
         means = global_means(sums, counts)
         report = StepReport(
             progress=progress,
-            loss=math.fsum(means.values()),
+            loss=math.fsum(means[term] * weight for term, weight in weights.items()),
             terms=means,
-            learning_rate=learning_rate,
+            learning_rate=plan.learning_rate,
             grad_norm=grad_norm,
             tokens=tokens,
             seconds=time.perf_counter() - started,
@@ -115,9 +119,17 @@ def count_globally(
     return dict(zip(counts, totals, strict=True)), samples, tokens, asked > 0
 
 
-def global_loss(terms: Terms, counts: dict[str, int]) -> Tensor:
+def weights_of_terms(plan: StepPlan, counts: dict[str, int]) -> dict[str, float]:
+    """The weight of every term; InputError for one that the objective does not have."""
+    for term in plan.loss_weights:
+        if term not in counts:
+            raise InputError(f"training.loss_weights.{term}: this objective has the terms {', '.join(counts)}")
+    return {term: plan.loss_weights.get(term, 1.0) for term in counts}
+
+
+def global_loss(terms: Terms, counts: dict[str, int], weights: dict[str, float] | None = None) -> Tensor:
     """This micro-batch's part of the global batch's loss (terms that nothing counts for add nothing)."""
-    parts = [total / max(counts[term], 1) for term, (total, _) in terms.items()]
+    parts = [total * (weights or {}).get(term, 1.0) / max(counts[term], 1) for term, (total, _) in terms.items()]
     return sum(parts[1:], start=parts[0])
 
 

@@ -43,7 +43,7 @@ from pipeline.training.metrics import MetricsLog
 from pipeline.training.progress import ProgressLine, indented
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
 from pipeline.training.saving import Saving
-from pipeline.training.schedule import learning_rate
+from pipeline.training.schedule import step_plan
 from pipeline.training.stopping import PARENT, StopRequest
 from pipeline.training.tensorboard import TensorBoard
 from pipeline.training.throughput import count_flops, measure_peak
@@ -135,7 +135,7 @@ class Session:
         hooks: list[Hook] = [self.heartbeat, guard, *told, evaluation, saving]
         try:
             progress = train_steps(
-                engine, steps, progress, positions.first_of, lambda step: learning_rate(training, step), hooks,
+                engine, steps, progress, positions.first_of, lambda step: step_plan(training, step), hooks,
                 asked_to_stop=lambda: self.stop.reason is not None or saving.failed,
             )  # fmt: skip
         except TroubleError as trouble:

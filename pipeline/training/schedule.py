@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step. No torch here.
+"""What a step does as a pure function of its number: learning rates, frozen groups, loss weights. No torch here.
 
 Step s (from 0) is the update that turns the weights after s updates into those after s + 1.
 
@@ -10,10 +10,51 @@ Step s (from 0) is the update that turns the weights after s updates into those 
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from pipeline.training.config import ScheduleConfig, TrainingConfig
+from pipeline.training.config import TrainingConfig
+from pipeline.training.groups import ScheduleConfig
 
 _WSD_DECAY_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What the config says of one step."""
+
+    learning_rate: float
+    group_rates: dict[str, float] = field(default_factory=dict)
+    """By group; 0 while it is frozen."""
+    frozen: frozenset[str] = frozenset()
+    loss_weights: dict[str, float] = field(default_factory=dict)
+    """By term; 1 for those that are not named."""
+
+
+def step_plan(config: TrainingConfig, step: int) -> StepPlan:
+    """The plan of the update number `step` (from 0)."""
+    frozen = frozenset(name for name, group in config.groups.items() if step < group.frozen_steps)
+    return StepPlan(
+        learning_rate(config, step),
+        {
+            name: 0.0 if name in frozen else learning_rate(config.of_group(name), step - group.frozen_steps)
+            for name, group in config.groups.items()
+        },
+        frozen,
+        {term: _weight(weight, step) for term, weight in config.loss_weights.items()},
+    )
+
+
+def _weight(weight: float | Sequence[tuple[int, float]], step: int) -> float:
+    """A factor, or the place of `step` on the lines between points; constant before the first and after the last."""
+    if isinstance(weight, int | float):
+        return float(weight)
+    before = [point for point in weight if point[0] <= step]
+    after = [point for point in weight if point[0] > step]
+    if not before or not after:
+        return (before[-1] if before else after[0])[1]
+    (start, low), (end, high) = before[-1], after[0]
+    return low + (high - low) * (step - start) / (end - start)
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

@@ -35,6 +35,8 @@ FALLS: dict[str, float] = {
     "rts": 0.45,  # below 0.42, what the share of replaced tokens alone gives
     "slm": 0.10,
     "t5_span": 0.10,
+    "ul2": 0.10,
+    "unixcoder": 0.10,
 }
 
 

@@ -7,6 +7,12 @@ from pipeline.config import load_config
 
 # Recipe, overrides, what the message says.
 REFUSED = [
+    ("bart", ("corruption.layout={kind: in_place}",), "Use replace token_by_token"),
+    ("prefix_lm", ("corruption.layout={kind: visible_only}",), "Use replace token_by_token"),
+    ("ul2", ("stream.window=1024",), "part 3: .* can have 171 spans, but the tokenizer has 100 sentinels"),
+    ("ul2", ("objective={kind: masked_lm}",), "architecture bert"),
+    ("unixcoder", ("objective={kind: denoising}",), "gives no decoder view"),
+    ("unixcoder", ("model=bart_base",), "model=bert_base"),
     ("bert", ("model.positions.kind=none",), "bag of words"),
     ("bert", ("model=small",), "bert_base"),
     ("bert_wwm", ("corruption.replace={kind: mask_per_span}",), "Use replace token_by_token"),

@@ -113,17 +113,18 @@ def launch_command(run_dir: Path, ranks: int) -> list[str]:
 
 
 def run_ranks(script: str, world_size: int, *arguments: object) -> tuple[list[int], str]:
-    """Run a script of this folder as `world_size` ranks; their return codes, and what they printed."""
+    """Run a script (of this folder, or a path) as `world_size` ranks; their return codes, and what they printed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     common = {
         **os.environ, "WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONWARNINGS": "ignore",
+        "PYTHONPATH": str(Path(__file__).parents[3]),
     }  # fmt: skip
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name(script)), *map(str, arguments)],
+            [sys.executable, str(Path(__file__).parent / script), *map(str, arguments)],
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,9 +1,12 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
 from data_prep.errors import InputError
 from pipeline.training.config import TrainingConfig, accumulation_steps
-from pipeline.training.schedule import learning_rate
+from pipeline.training.groups import groups_of
+from pipeline.training.schedule import learning_rate, step_plan
 
 
 def config(steps: int = 100, **schedule) -> TrainingConfig:
@@ -75,3 +78,71 @@ def test_a_batch_that_does_not_divide_lists_what_does():
 def test_the_config_refuses_such_a_batch_too():
     with pytest.raises(ValidationError, match="global_batch=9"):
         TrainingConfig(steps=1, global_batch=9, micro_batch=2)
+
+
+PRESUMM = {
+    "encoder": {
+        "parameters": ["model.encoder.*"],
+        "learning_rate": 2e-3 * 20_000**-0.5,
+        "schedule": {"kind": "inverse_sqrt", "warmup_steps": 20_000},
+    },
+    "decoder": {
+        "parameters": ["model.decoder.*"],
+        "learning_rate": 0.1 * 10_000**-0.5,
+        "schedule": {"kind": "inverse_sqrt", "warmup_steps": 10_000},
+    },
+}
+
+
+def scheduled(**fields):
+    return TrainingConfig.model_validate({"steps": 100, "global_batch": 8, "micro_batch": 8, **fields})
+
+
+@pytest.mark.parametrize("step", [0, 5_000, 9_999, 15_000, 19_999, 100_000])
+def test_two_groups_follow_the_rates_of_presumm(step):
+    """Liu and Lapata 2019, section 4.2: lr * min(step ** -0.5, step * warmup ** -1.5), steps from 1."""
+    rates = step_plan(scheduled(steps=200_000, groups=PRESUMM), step).group_rates
+    for group, rate, warmup in (("encoder", 2e-3, 20_000), ("decoder", 0.1, 10_000)):
+        assert rates[group] == pytest.approx(rate * min((step + 1) ** -0.5, (step + 1) * warmup**-1.5), rel=1e-12)
+
+
+def test_a_frozen_group_has_no_rate_and_begins_its_own_warm_up_when_it_is_let_go():
+    config = scheduled(
+        learning_rate=1.0,
+        groups={"top": {"parameters": ["a"], "frozen_steps": 10, "schedule": {"kind": "wsd", "warmup_steps": 4}}},
+    )
+    plans = [step_plan(config, step) for step in range(15)]
+    assert [plan.group_rates["top"] for plan in plans] == [0.0] * 10 + [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert [bool(plan.frozen) for plan in plans] == [True] * 10 + [False] * 5
+
+
+def test_a_loss_weight_moves_between_its_points_and_stays_at_the_last():
+    config = scheduled(loss_weights={"a": 0.5, "b": [[10, 0.0], [20, 1.0]]})
+    weights = [step_plan(config, step).loss_weights for step in (0, 10, 15, 20, 90)]
+    assert [weight["b"] for weight in weights] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert {weight["a"] for weight in weights} == {0.5}
+    assert step_plan(scheduled(), 3).loss_weights == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"groups": {"top": {"parameters": ["a"], "frozen_steps": 100}}}, "groups.top.frozen_steps is 100 of a run of"),
+        (
+            {"groups": {"top": {"parameters": ["a"], "frozen_steps": 90, "schedule": {"warmup_steps": 10}}}},
+            "groups.top: schedule.warmup_steps is 10 but the run has only steps=10",
+        ),
+        ({"loss_weights": {"a": [[5, 1.0], [5, 0.0]]}}, "loss_weights.a: give a factor"),
+        ({"loss_weights": {"a": -1.0}}, "loss_weights.a: give a factor of at least 0"),
+    ],
+)
+def test_schedules_that_cannot_work_are_refused(fields, message):
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        scheduled(**fields)
+
+
+def test_a_parameter_goes_to_the_first_group_that_names_it_and_an_empty_group_is_refused():
+    groups = scheduled(groups={"a": {"parameters": ["x.*"]}, "b": {"parameters": ["*.w"]}}).groups
+    assert groups_of(groups, ["x.w", "y.w", "y.b"]) == {"x.w": "a", "y.w": "b", "y.b": ""}
+    with pytest.raises(InputError, match=r"training.groups.b: no parameter is named like \*\.w and left"):
+        groups_of(groups, ["x.w", "y.b"])

@@ -12,7 +12,7 @@ from pipeline.training.assembly import open_data
 from tests.recipes.flow.influence import influences, loss_at, with_token
 from tests.recipes.small import small
 
-RECIPES = ("t5_span", "bart", "prefix_lm")
+RECIPES = ("t5_span", "bart", "prefix_lm", "ul2")
 OTHER_TOKEN = 777
 
 

@@ -1,0 +1,111 @@
+"""Phases of a run: from a step on, windows of another size, another mask rate, another mixture (EuroBERT anneals so).
+
+Invariant: which phase a sample belongs to follows from its position alone: phase n begins at position at_step times
+global_batch. A phase that changes the windows reads the dataset from its beginning again, in an order of its own; one
+that changes only the corruption goes on where the one before it was. Held-out samples are always those of the start.
+"""
+
+import bisect
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from data_prep.section import Section
+from pipeline.batch import MicroBatch
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.corruption.corruption import Corruption
+    from pipeline.corruption.pieces import Pieces
+    from pipeline.stream import Sample, Stream
+
+
+class Phase(Section):
+    """What is different from step `at_step` on; what is not said stays as in the phase before."""
+
+    at_step: int = Field(gt=0)
+    """The number of updates done before it."""
+    stream: dict[str, Any] = Field(default_factory=dict)
+    corruption: dict[str, Any] = Field(default_factory=dict)
+
+
+def later_sections(stream: Mapping[str, Any], corruption: Mapping[str, Any], phase: Phase) -> dict[str, Any]:
+    """The sections `stream:` and `corruption:` of a phase, laid over those of the phase before."""
+    return {"stream": _laid_over(stream, phase.stream), "corruption": _laid_over(corruption, phase.corruption)}
+
+
+def _laid_over(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings merge, another kind and everything else replaces, as in files that extend others."""
+    merged = dict(old)
+    for key, value in new.items():
+        there = merged.get(key)
+        if isinstance(there, Mapping) and isinstance(value, Mapping) and _same_kind(there, value):
+            merged[key] = _laid_over(there, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return bool(new.get("kind", old.get("kind")) == old.get("kind"))
+
+
+class PhasedStream:
+    """The streams of the phases, one after another: `streams[n]` has the positions from starts[n] on, counted from
+    `origins[n]`."""
+
+    def __init__(self, starts: Sequence[int], origins: Sequence[int], streams: "Sequence[Stream]") -> None:
+        self.starts, self.origins, self.streams = list(starts), list(origins), list(streams)
+
+    def sample(self, position: int) -> "Sample":
+        """The sample at `position` of the run."""
+        phase = phase_at(self.starts, position)
+        sample = self.streams[phase].sample(position - self.origins[phase])
+        return dataclasses.replace(sample, position=position)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of everything the samples depend on but their position; with one phase, its stream's."""
+        if len(self.streams) == 1:
+            return self.streams[0].fingerprint
+        parts = [
+            f"{start} {origin} {stream.fingerprint}"
+            for start, origin, stream in zip(self.starts, self.origins, self.streams, strict=True)
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class PhasedCorruption:
+    """The corruptions of the phases. A micro-batch belongs to one phase, as phases begin with a step."""
+
+    def __init__(self, starts: Sequence[int], makers: "Sequence[Corruption]") -> None:
+        self.starts, self.makers = list(starts), list(makers)
+
+    def apply(self, samples: "Sequence[Sample]") -> MicroBatch:
+        """The micro-batch of `samples`."""
+        return self._at(samples[0].position).apply(samples)
+
+    def gather(self, samples: "Sequence[Sample]") -> "Pieces":
+        """The raw text of `samples`, and the columns that are read with it."""
+        return self._at(samples[0].position).gather(samples)
+
+    def mask_on(self, device: "torch.device", pieces: "Pieces") -> MicroBatch:
+        """What apply gives, as tensors on `device`, masked there."""
+        return self._at(int(pieces.positions[0])).mask_on(device, pieces)
+
+    def check_device(self, device: "torch.device") -> None:
+        """InputError unless mask_on works for `device`."""
+        for maker in self.makers:
+            maker.check_device(device)
+
+    def _at(self, position: int) -> "Corruption":
+        return self.makers[phase_at(self.starts, position)]
+
+
+def phase_at(starts: Sequence[int], position: int) -> int:
+    """The number of the phase that the sample at `position` belongs to; the first starts at 0."""
+    return bisect.bisect_right(starts, position) - 1

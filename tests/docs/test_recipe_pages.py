@@ -1,0 +1,65 @@
+"""docs/recipes.md is what the recipes say of themselves; what docs/new-recipe.md and docs/schedules.md show runs."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from launch.cli import cli
+from launch.listing import recipe_facts
+from pipeline.config import load_config
+from pipeline.training.schedule import step_plan
+from tests.recipes.conftest import dataset as dataset
+from tests.recipes.conftest import one_thread as one_thread
+from tests.recipes.small import small, train
+
+DOCS = Path(__file__).parents[2] / "docs"
+NEW_RECIPE = (DOCS / "new-recipe.md").read_text(encoding="utf-8")
+SCHEDULES = (DOCS / "schedules.md").read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str = "") -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    return [text for of, text in found if of == language]
+
+
+def table_module() -> Any:
+    spec = importlib.util.spec_from_file_location("recipe_table", DOCS / "recipe_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_recipes_is_what_they_say_of_themselves() -> None:
+    written = (DOCS / "recipes.md").read_text(encoding="utf-8")
+    assert written == table_module().page(recipe_facts()), "run: python docs/recipe_table.py"
+
+
+def test_the_example_of_a_new_recipe_is_a_yaml_alone_and_learns(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("spanbert.yaml").write_text(blocks(NEW_RECIPE, "yaml")[0])
+    _, _, before, after = train(small("spanbert.yaml", dataset), steps=40)
+    assert after < 0.9 * before
+
+    prep, inspect, run = blocks(NEW_RECIPE)[-1].splitlines()
+    assert prep == "spanwright prep spanbert.yaml data.paths=[my.jsonl]"
+    for command in (inspect, run.replace("spanwright run", "spanwright plan")):
+        shown = CliRunner().invoke(cli, [*shlex.split(command)[1:], f"data.dir={dataset}"])
+        assert shown.exit_code == 0, shown.output
+    assert load_config("spanbert.yaml", shlex.split(run)[3:]).training.steps == 20
+
+
+@pytest.mark.parametrize("example", blocks(SCHEDULES, "yaml"))
+def test_every_schedule_of_the_page_can_be_run(example: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(example)
+    config = load_config(str(tmp_path / "mine.yaml"), ["data.paths=[corpus]"])
+    assert config.phases or config.training.groups or config.training.loss_weights
+    assert step_plan(config.training, config.training.steps - 1).frozen == frozenset()
