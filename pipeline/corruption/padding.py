@@ -1,12 +1,11 @@
 """The static shape of a view: B samples' sequences, padded to B * max_rows rows and B * max_pieces sequences."""
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.batch import IGNORED_LABEL, Batch
 from pipeline.corruption.layout import PieceRows
 from pipeline.corruption.pieces import Pieces
-from pipeline.corruption.sampling import Int64Array, indices_within
+from pipeline.corruption.sampling import indices_within, padded
 
 
 def padded_view(rows: PieceRows, pieces: Pieces, pad: int, max_rows: int, max_pieces: int) -> Batch:
@@ -18,17 +17,11 @@ def padded_view(rows: PieceRows, pieces: Pieces, pad: int, max_rows: int, max_pi
     first_pieces = np.searchsorted(pieces.samples, np.arange(num_samples + 1))
     sample_offsets = rows.offsets[first_pieces]
     return Batch(
-        tokens=_padded(rows.tokens, size, pad),
-        positions=_padded(indices_within(rows.offsets) if rows.positions is None else rows.positions, size, 0),
+        tokens=padded(rows.tokens, size, pad),
+        positions=padded(indices_within(rows.offsets) if rows.positions is None else rows.positions, size, 0),
         cu_seqlens=cu_seqlens,
-        sample_rows=_padded(indices_within(sample_offsets), size, 0),
-        sample_positions=_padded(np.repeat(pieces.positions, np.diff(sample_offsets)), size, -1, np.int64),
-        labels=None if rows.labels is None else _padded(rows.labels, size, IGNORED_LABEL),
-        token_types=None if rows.token_types is None else _padded(rows.token_types, size, 0),
+        sample_rows=padded(indices_within(sample_offsets), size, 0),
+        sample_positions=padded(np.repeat(pieces.positions, np.diff(sample_offsets)), size, -1, np.int64),
+        labels=None if rows.labels is None else padded(rows.labels, size, IGNORED_LABEL),
+        token_types=None if rows.token_types is None else padded(rows.token_types, size, 0),
     )
-
-
-def _padded(values: Int64Array, size: int, filler: int, dtype: npt.DTypeLike = np.int32) -> npt.NDArray[np.integer]:
-    padded = np.full(size, filler, dtype)
-    padded[: len(values)] = values
-    return padded

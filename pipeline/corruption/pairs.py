@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from data_prep.section import Section
@@ -30,6 +29,7 @@ from pipeline.corruption.sampling import (
     in_range,
     indices_within,
     offsets_of,
+    padded,
     threshold,
 )
 from pipeline.corruption.select_units import marked_units
@@ -81,13 +81,13 @@ def as_pairs(view: Batch, pieces: Pieces, cuts: Cuts, pad: int) -> Batch:
     assert view.labels is not None, "an in-place view has labels"
     types = (runs >= SECOND_RUN) & np.repeat(cut, np.diff(offsets))
     return Batch(
-        tokens=_padded(view.tokens[source], size, pad),
-        positions=_padded(indices_within(offsets), size, 0),
+        tokens=padded(view.tokens[source], size, pad),
+        positions=padded(indices_within(offsets), size, 0),
         cu_seqlens=cu_seqlens,
-        sample_rows=_padded(indices_within(sample_offsets), size, 0),
-        sample_positions=_padded(np.repeat(pieces.positions, np.diff(sample_offsets)), size, -1, np.int64),
-        labels=_padded(view.labels[source], size, IGNORED_LABEL),
-        token_types=_padded(types, size, 0),
+        sample_rows=padded(indices_within(sample_offsets), size, 0),
+        sample_positions=padded(np.repeat(pieces.positions, np.diff(sample_offsets)), size, -1, np.int64),
+        labels=padded(view.labels[source], size, IGNORED_LABEL),
+        token_types=padded(types, size, 0),
         pair_labels=pair_labels,
     )
 
@@ -107,9 +107,3 @@ def _arranged(view: Batch, pieces: Pieces, cuts: Cuts) -> tuple[Int64Array, Int6
     source = np.repeat(starts.reshape(-1), counts.reshape(-1)) + indices_within(row_offsets)
     runs = np.repeat(np.tile(np.arange(counts.shape[1]), len(lengths)), counts.reshape(-1))
     return source, runs, row_offsets[:: counts.shape[1]]
-
-
-def _padded(values: npt.NDArray, size: int, filler: int, dtype: npt.DTypeLike = np.int32) -> npt.NDArray[np.integer]:
-    padded = np.full(size, filler, dtype)
-    padded[: len(values)] = values
-    return padded

@@ -112,3 +112,10 @@ def smallest_k(keys: UInt32Array, offsets: Int64Array, k: Int64Array) -> BoolArr
     chosen = np.zeros(len(keys), np.bool_)
     chosen[order[indices_within(offsets) < np.repeat(k, np.diff(offsets))]] = True
     return chosen
+
+
+def padded(values: npt.NDArray, size: int, filler: int, dtype: npt.DTypeLike = np.int32) -> npt.NDArray[np.integer]:
+    """`values`, then `filler` up to `size`."""
+    whole = np.full(size, filler, dtype)
+    whole[: len(values)] = values
+    return whole
