@@ -61,9 +61,10 @@ def test_a_job_told_to_save_requeues_itself_and_ends_with_the_undisturbed_weight
         assert (status["stage"], status["jobs"]["train"], status["restarts"]) == ("train", "RUNNING", 0)
         os.kill(rank, signal.SIGCONT)
         wait_for(lambda: job(environment, jobs["train"], "Restarts") == "1")
-        # Slurm waits two minutes before it starts a requeued job: enough is known after none.
+        # Slurm waits two minutes before it starts a requeued job: a few seconds do (within the same
+        # second its nodes still take it for the job that was just ended).
         wait_for(lambda: job(environment, jobs["train"], "JobState") == "PENDING")
-        slurm(environment, "scontrol", "update", f"JobId={jobs['train']}", "StartTime=now")
+        slurm(environment, "scontrol", "update", f"JobId={jobs['train']}", "StartTime=now+5")
         wait_for(lambda: (run_dir / "stages" / "evaluate.json").is_file(), seconds=900)
 
     ends = [line for line in read_attempts(run_dir / "train") if "outcome" in line]
