@@ -115,7 +115,7 @@ def plan(
 
     loaded = load_config(config, overrides)
     if gpus is None:
-        console.print(dump_yaml(loaded.model_dump(mode="json", exclude_none=True)), markup=False)
+        console.print(dump_yaml(loaded.model_dump(mode="json", exclude_none=True)), markup=False, soft_wrap=True)
         console.print(describe_stages(loaded))
         return
     from launch.planning.hardware import MFU, NETWORK_GB_PER_SECOND, find_gpu

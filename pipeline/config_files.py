@@ -133,6 +133,7 @@ def dump_yaml(values: Mapping[str, Any]) -> str:
     """`values` (plain data) as YAML that `load_tree` reads back to the same values."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
+    yaml.width = 2**16  # a long path stays on its line
     yaml.representer.sort_base_mapping_type_on_output = False
     stream = io.StringIO()
     yaml.dump(dict(values), stream)

@@ -9,9 +9,11 @@ import pytest
 
 ALLOWED_SKIP = "no GPU"
 
-# Tests that run side by side have a core each: more threads than cores wait for each other most of the time.
+# Tests that run side by side have a core each. More threads than cores wait for each other most of the time, and those
+# that a command starts all the same must not burn the other test's core while they wait.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A shell starts background jobs with SIGINT ignored, and every process below inherits that: Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

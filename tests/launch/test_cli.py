@@ -107,8 +107,10 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 def test_plan_prints_a_config_that_loads_to_the_same_plan(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": "a"}\n')
-    first = spanwright("plan", "t5_span", "data.paths=[x.jsonl]", "model=tiny", cwd=tmp_path)
+    run_dir = tmp_path / "a folder with a name that does not fit on a line of eighty columns" / "run"
+    first = spanwright("plan", "t5_span", "data.paths=[x.jsonl]", "model=tiny", f"run.dir={run_dir}", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
+    assert f"  dir: {run_dir}\n" in first.stdout
     (tmp_path / "again.yaml").write_text(first.stdout[: first.stdout.index("\nstage")])
     second = spanwright("plan", "again.yaml", cwd=tmp_path)
     assert second.stdout == first.stdout
