@@ -23,7 +23,7 @@ BAD = 29  # a sample of step 7 (from 0), after the checkpoint of step 5
 
 def step_report(loss: float, step: int = 1, grad_norm: float = 1.0) -> StepReport:
     nothing: Any = None
-    return StepReport(Progress(step), loss, {}, 0.0, grad_norm, 1, 1.0, 0.0, nothing)
+    return StepReport(Progress(step), loss, {}, 0.0, grad_norm, 1, 1.0, 0.0, 0.0, nothing)
 
 
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.long)])
