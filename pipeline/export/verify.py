@@ -1,6 +1,6 @@
 """Is the exported model the trained one? Asked of the files as anyone would load them, before an export counts as done.
 
-1. Logits: every sequence of held-out views through our model (the stored weights, in fp32) and through
+1. Logits: every sequence of held-out views through our model (the stored weights, in float64) and through
    `from_pretrained` of its stock class; the largest absolute difference must not exceed the tolerance.
 2. Ids: held-out texts through our tokenizer and through `AutoTokenizer.from_pretrained`, encoding segment by segment.
    Where two ways to cut a text score the same, float sums in another order may prefer the other: counted as a tie.
@@ -76,11 +76,13 @@ def compare_logits(
     dtype: str = "fp32",
     max_sequences: int | None = None,
 ) -> dict[str, Any]:
-    """{max_abs_difference, sequences, logits}: both models in fp32 on each sequence of `views` alone."""
+    """{max_abs_difference, sequences, logits}: both models in float64 on each sequence of `views` alone."""
     ours = build_model(model_config, vocab_size(weights), seed=0).eval()
     ours.load_parameters({name: tensor.to(DTYPES[dtype]) for name, tensor in model_weights(weights).items()})
     layout = layout_of(model_config)
     theirs = getattr(quiet_transformers(), layout.HEAD_CLASS).from_pretrained(folder, dtype=torch.float32).eval()
+    # float64 tells whether they are the same function; in float32 their own roundings differ by more than is allowed.
+    ours, theirs = ours.double(), theirs.double()
     worst, num_sequences, num_logits = 0.0, 0, 0
     for micro_batch in views:
         for expected, got in _logits(ours, theirs, micro_batch, layout.POSITION_OFFSET):
