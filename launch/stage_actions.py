@@ -164,7 +164,7 @@ def _about_export(config: RunConfig, result: Result) -> Iterator[str]:
     logits, ids = hf["logits"], hf["tokenizer"]
     yield (
         f"logits differ by at most {logits['max_abs_difference']:.1e} from the trained model's "
-        f"({logits['sequences']} held-out sequences, fp32, allowed {hf['tolerance']:.0e})"
+        f"({logits['sequences']} held-out sequences, float64, allowed {hf['tolerance']:.0e})"
     )
     ties = f" ({ids['ties']} texts cut differently at equal scores)" if ids["ties"] else ""
     yield f"the same token ids on {ids['texts'] - ids['ties']} of {ids['texts']} held-out texts{ties}"

@@ -17,4 +17,4 @@ class ExportConfig(Section):
     compare_sequences: Positive = 32
     """How many held-out sequences are run through the trained and the exported model."""
     tolerance: Annotated[float, Field(gt=0.0)] = 1e-4
-    """Largest allowed difference of any logit, in fp32."""
+    """Largest allowed difference of any logit; both models are computed in float64."""
