@@ -15,11 +15,12 @@ from data_prep.section import Positive
 from pipeline.batch import Batch, Views
 from pipeline.model.config import ModelConfig
 from pipeline.model.initialisation import initialise
-from pipeline.model.labels import at_labels, labelled
+from pipeline.model.labels import labelled
 from pipeline.model.late_layers import LateLayers
 from pipeline.model.pretrained import EncoderModel
 from pipeline.model.streams import key_streams
-from pipeline.objectives.denoising import Config as DenoisingConfig
+from pipeline.objectives._token_prediction import Config as TokenConfig
+from pipeline.objectives._token_prediction import TokenPrediction
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
@@ -29,7 +30,7 @@ VIEWS = ("encoder", "decoder")
 ARCHITECTURES = ("bert", "mpnet", "modernbert")
 
 
-class Config(DenoisingConfig):
+class Config(TokenConfig):
     """As masked_lm; and how many layers see the masks."""
 
     late_layers: Positive = 4
@@ -49,33 +50,21 @@ def check(config: Config, run: "RunConfig") -> None:
         )
 
 
-class Objective(nn.Module):
+class Objective(TokenPrediction):
     """Cross entropy of the hidden tokens, summed; `late` is left out of exports."""
 
+    term = TERM
+    labelled_view = "decoder"
+
     def __init__(self, config: Config, model_config: ModelConfig, vocab_size: int, seed: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.model = EncoderModel(model_config, vocab_size, seed)
         self.late = LateLayers(model_config, config.late_layers)
         initialise(self.late, model_config, seed, prefix="late.")
         key_streams(self.late, seed, prefix="late.")
 
-    def counts(self, views: Views) -> dict[str, int]:
-        """The number of labels, by term."""
-        return {TERM: views["decoder"].num_labels}
-
-    def forward(self, views: Views) -> dict[str, tuple[torch.Tensor, int]]:
-        """The loss's sum (float32) and count, by term."""
-        states_LW, labels_L = self._label_states(views)
-        extra = (self.config.z_loss, self.config.label_smoothing) if self.training else ()
-        return {TERM: (self.model.head(states_LW, labels_L, *extra), len(labels_L))}
-
-    @torch.no_grad()
-    def predict(self, views: Views) -> torch.Tensor:
-        """[T] of the decoder view: the likeliest token where there is a label."""
-        return at_labels(views["decoder"], self.model.head(self._label_states(views)[0]).argmax(-1))
-
-    def _label_states(self, views: Views) -> tuple[torch.Tensor, torch.Tensor]:
+    def label_states(self, views: Views) -> tuple[torch.Tensor, torch.Tensor]:
+        """The states [L, W] of the rows that have a label, and the labels [L]."""
         whole = views["decoder"]
         seen_SW = self.model.encode(views["encoder"])
         embedded_TW = self.model.encoder.inputs(self.model.embed(whole), whole)

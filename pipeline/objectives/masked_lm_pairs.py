@@ -15,7 +15,7 @@ from pipeline.model.config import ModelConfig
 from pipeline.model.initialisation import initialise
 from pipeline.model.labels import at_labels, labelled
 from pipeline.model.pretrained import EncoderModel
-from pipeline.objectives.denoising import Config as Config
+from pipeline.objectives._token_prediction import Config as Config
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig

@@ -8,15 +8,14 @@ in the permuted layout.
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from data_prep.errors import InputError
 from pipeline.batch import Views
 from pipeline.model.config import ModelConfig
-from pipeline.model.labels import at_labels
 from pipeline.model.pretrained import EncoderModel
 from pipeline.model.two_streams import two_streams
-from pipeline.objectives.denoising import Config as Config
+from pipeline.objectives._token_prediction import Config as Config
+from pipeline.objectives._token_prediction import TokenPrediction
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
@@ -40,30 +39,18 @@ def check(config: Config, run: "RunConfig") -> None:
         )
 
 
-class Objective(nn.Module):
+class Objective(TokenPrediction):
     """Cross entropy of the hidden tokens, summed; logits are computed only for the rows that ask for one."""
 
+    term = TERM
+    labelled_view = "encoder"
+
     def __init__(self, config: Config, model_config: ModelConfig, vocab_size: int, seed: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.model = EncoderModel(model_config, vocab_size, seed)
 
-    def counts(self, views: Views) -> dict[str, int]:
-        """The number of labels, by term."""
-        return {TERM: views["encoder"].num_labels}
-
-    def forward(self, views: Views) -> dict[str, tuple[torch.Tensor, int]]:
-        """The loss's sum (float32) and count, by term."""
-        states_LW, labels_L = self._query_states(views)
-        extra = (self.config.z_loss, self.config.label_smoothing) if self.training else ()
-        return {TERM: (self.model.head(states_LW, labels_L, *extra), len(labels_L))}
-
-    @torch.no_grad()
-    def predict(self, views: Views) -> torch.Tensor:
-        """[T] of the encoder view: the likeliest token where there is a label (given the true ones before it)."""
-        return at_labels(views["encoder"], self.model.head(self._query_states(views)[0]).argmax(-1))
-
-    def _query_states(self, views: Views) -> tuple[torch.Tensor, torch.Tensor]:
+    def label_states(self, views: Views) -> tuple[torch.Tensor, torch.Tensor]:
+        """The states [L, W] of the rows that have a label, and the labels [L]."""
         streams = two_streams(views["encoder"])
         states_TW = self.model.encoder(self.model.embed(streams.view), streams.view, streams.pattern)
         return states_TW[streams.query_rows], streams.labels

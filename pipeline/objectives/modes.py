@@ -16,7 +16,7 @@ from pipeline.kernels.attention import IntervalPattern
 from pipeline.model.config import ModelConfig
 from pipeline.model.labels import at_labels, labelled
 from pipeline.model.pretrained import EncoderModel
-from pipeline.objectives.denoising import Config as Config
+from pipeline.objectives._token_prediction import Config as Config
 
 TERMS = ("masked_lm", "generation")  # by token type
 VIEWS = ("encoder",)

@@ -72,7 +72,7 @@ def test_3ml_does_two_thirds_of_berts_work_in_its_layers() -> None:
         config = small_config(recipe, "model.num_layers=12", *overrides)
         objective, views = objective_of(config), views_of(config, sample())
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            objective._label_states(views)
+            objective.label_states(views)
         return counter.get_total_flops()
 
     share = work("3ml") / work("bert", "corruption.layout.ends=false")  # so that both have as many rows as text

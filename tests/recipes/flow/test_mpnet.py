@@ -58,7 +58,7 @@ def test_a_prediction_depends_on_no_token_that_comes_after_it_and_not_on_its_own
 
     def states(labels: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            return objective._query_states({"encoder": dataclasses.replace(view, labels=labels)})[0]
+            return objective.label_states({"encoder": dataclasses.replace(view, labels=labels)})[0]
 
     before, after = states(view.labels), states(changed)
     same = [bool(torch.equal(one, other)) for one, other in zip(before, after, strict=True)]
