@@ -40,8 +40,8 @@ def straight(run_dir: Path) -> list[Read]:
     """The steps of one rank from the start."""
     steps = list(tail(run_dir, 0))
     assert [position for step in steps for position, _ in step] == list(range(STEPS * GLOBAL_BATCH))
-    data = open_data(load_run(run_dir))
-    assert 3 * len(data.stream) < STEPS * GLOBAL_BATCH
+    [windows] = open_data(load_run(run_dir)).stream.streams
+    assert 3 * len(windows) < STEPS * GLOBAL_BATCH
     return steps
 
 
@@ -76,11 +76,12 @@ def test_loader_workers_read_the_same_tail(run_dir: Path, straight: list[Read], 
 def test_a_sample_does_not_depend_on_what_was_read_before(run_dir: Path) -> None:
     """A thousand random positions of random seeds, each as the first one read and after others."""
     data, draw = open_data(load_run(run_dir)), random.Random(6)
+    [windows], split = data.stream.streams, data.dataset.split("train")
     for _ in range(50):
         seed = draw.randrange(2**32)
-        used, config = Stream(data.dataset.split("train"), data.stream.config, seed), data.stream.config
+        used = Stream(split, windows.config, seed)
         for _ in range(20):
             position = draw.randrange(10 * len(used))
-            fresh = Stream(data.dataset.split("train"), config, seed)
+            fresh = Stream(split, windows.config, seed)
             assert fresh.locate(position) == used.locate(position)
             assert fresh.sample(position).tokens.tolist() == used.sample(position).tokens.tolist()
