@@ -4,6 +4,7 @@
 // greatest rank of the block and the extremes of the tile's intervals, in O(rows), conservatively.
 
 constexpr int64_t QUERIES = 64;  // of a tile
+constexpr int64_t QUERY_VECTORS = QUERIES / W;
 
 struct Range {
   int32_t least = INT32_MAX, greatest = INT32_MIN;
@@ -79,7 +80,7 @@ class RowBlocks {
       }
       halves[odd][0] = c0, halves[odd][1] = c1, halves[odd][2] = c2, halves[odd][3] = c3;
     }
-    for (int w = 0; w < 4; w++) words[w] = (UVec)((halves[0][w] & LOW_HALVES) | (halves[1][w] << 32));
+    for (int w = 0; w < 4; w++) words[w] = merge(halves[0][w], halves[1][w]);
   }
 
  private:
@@ -89,6 +90,14 @@ class RowBlocks {
   };
   INLINE static LongVec wide(uint32_t x) { return LongVec{} + x; }
   INLINE static LongVec half(UVec x, int odd) { return odd ? (LongVec)x >> 32 : (LongVec)x; }
+  // The low halves of `even` and of `odd`, in turn.
+  INLINE static UVec merge(LongVec even, LongVec odd) {
+#if defined(SPANWRIGHT_AVX512)
+    return (UVec)_mm512_mask_shuffle_epi32((__m512i)even, 0xAAAA, (__m512i)odd, _MM_PERM_CCAA);
+#else
+    return (UVec)((even & LOW_HALVES) | (odd << 32));
+#endif
+  }
   INLINE static LongVec multiply_low(LongVec x, uint64_t factor) {
 #if defined(SPANWRIGHT_AVX512)
     return (LongVec)_mm512_mul_epu32((__m512i)x, _mm512_set1_epi64(static_cast<int64_t>(factor)));
@@ -103,11 +112,11 @@ class RowBlocks {
   Fixed fixed_[2];
 };
 
-// below[j][i] = -1 where draw first_draw + j of query i has bits < threshold, else 0; first_draw is a multiple of the
-// draws in a block: 4 of 32 bits, or 8 of 16.
+// The lane of query i in below[j * QUERY_VECTORS + i / W] is set where draw first_draw + j of the query has bits <
+// threshold; first_draw is a multiple of the draws in a block: 4 of 32 bits, or 8 of 16.
 template <int BITS>
 void draw_below(const RandomStream& stream, int64_t first_query, int64_t num_queries, uint32_t first_draw,
-                int64_t num_draws, int32_t* below) {
+                int64_t num_draws, Bits* below) {
   constexpr int64_t DRAWS = 128 / BITS;
   const UVec limit = UVec{} + stream.threshold;
   for (int64_t i = 0; i < num_queries; i += W) {
@@ -115,13 +124,13 @@ void draw_below(const RandomStream& stream, int64_t first_query, int64_t num_que
     for (int64_t j = 0; j < num_draws; j += DRAWS) {
       UVec words[4];
       blocks.draw(static_cast<uint32_t>((first_draw + j) / DRAWS), words);
-      int32_t* out = below + j * QUERIES + i;
+      Bits* out = below + j * QUERY_VECTORS + i / W;
       for (int w = 0; w < 4; w++) {
         if (BITS == 32) {
-          store(out + w * QUERIES, (IVec)(words[w] < limit));
+          out[w * QUERY_VECTORS] = bits_below(words[w], limit);
         } else {
-          store(out + 2 * w * QUERIES, (IVec)((words[w] & 0xFFFFu) < limit));
-          store(out + (2 * w + 1) * QUERIES, (IVec)((words[w] >> 16) < limit));
+          out[2 * w * QUERY_VECTORS] = bits_below(words[w] & 0xFFFFu, limit);
+          out[(2 * w + 1) * QUERY_VECTORS] = bits_below(words[w] >> 16, limit);
         }
       }
     }
@@ -151,13 +160,13 @@ struct TilePattern {
   }
 
   // -1 in the lanes (queries) that see the key of `rank`; `kept` is the key's row of the keep test.
-  INLINE IVec sees(int32_t rank, int64_t lane, const int32_t* kept) const {
+  INLINE IVec sees(int32_t rank, int64_t lane, const Bits* kept) const {
     const IVec ranks = splat(rank);
     IVec seen = a.holds(ranks, lane);
     if (!has_b) return seen;
     IVec seen_b = b.holds(ranks, lane);
     if (not_self) seen_b &= ranks != load(query_ranks + lane);
-    if (has_keep) seen_b &= load(kept + lane);
+    if (has_keep) seen_b &= lanes_of(kept[lane / W]);
     return seen | seen_b;
   }
 };

@@ -5,8 +5,8 @@ class Rule {
  public:
   Rule(const AttentionCall& call, Scratch& scratch)
       : call_(call),
-        kept_(scratch.take<int32_t>(BLOCK_ROWS * QUERIES)),
-        dropped_(scratch.take<int32_t>(BLOCK_ROWS * QUERIES)) {}
+        kept_(scratch.take<Bits>(BLOCK_ROWS * QUERY_VECTORS)),
+        dropped_(scratch.take<Bits>(BLOCK_ROWS * QUERY_VECTORS)) {}
 
   void begin_tile(const Sequence& sequence, int64_t first, int64_t lanes) {
     sequence_ = sequence;
@@ -36,7 +36,7 @@ class Rule {
 
  private:
   const AttentionCall& call_;
-  int32_t *kept_, *dropped_;
+  Bits *kept_, *dropped_;
   TilePattern pattern_;
   Sequence sequence_{};
   int64_t first_ = 0, lanes_ = 0, count_ = 0;

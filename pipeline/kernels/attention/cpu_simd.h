@@ -29,6 +29,31 @@ INLINE void store(uint32_t* to, UVec x) { *reinterpret_cast<UVecAt*>(to) = x; }
 INLINE Vec splat(float x) { return Vec{} + x; }
 INLINE IVec splat(int32_t x) { return IVec{} + x; }
 
+// A bit for each lane of a vector: what is kept of a test until it is needed.
+typedef uint16_t Bits;
+
+INLINE Bits bits_below(UVec x, UVec limit) {  // of the lanes where x < limit
+#if defined(SPANWRIGHT_AVX512)
+  return _mm512_cmplt_epu32_mask((__m512i)x, (__m512i)limit);
+#elif defined(SPANWRIGHT_AVX2)
+  return static_cast<Bits>(_mm256_movemask_ps((__m256)(x < limit)));
+#else
+  Bits bits = 0;
+  for (int i = 0; i < W; i++) bits |= static_cast<Bits>((x[i] < limit[i]) << i);
+  return bits;
+#endif
+}
+
+INLINE IVec lanes_of(Bits bits) {  // -1 in the lanes whose bit is set, else 0
+#if defined(SPANWRIGHT_AVX512)
+  return (IVec)_mm512_movm_epi32(bits);
+#else
+  IVec one;
+  for (int i = 0; i < W; i++) one[i] = 1 << i;
+  return (IVec)((splat(static_cast<int32_t>(bits)) & one) != 0);
+#endif
+}
+
 INLINE Vec fma(Vec a, Vec b, Vec c) {
 #if defined(SPANWRIGHT_AVX512)
   return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);

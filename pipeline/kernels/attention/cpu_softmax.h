@@ -15,8 +15,8 @@ struct Terms {
   int64_t bias_stride;
   const float* key_scores;   // [count], may be null
   const int32_t* key_ranks;  // [count]
-  const int32_t* kept;       // [count][QUERIES], read only with a keep test
-  const int32_t* dropped;    // [count][QUERIES], null without dropout
+  const Bits* kept;          // [count][QUERY_VECTORS], read only with a keep test
+  const Bits* dropped;       // [count][QUERY_VECTORS], null without dropout
   float scale, dropout_scale;
   const TilePattern* pattern;
 
@@ -24,11 +24,11 @@ struct Terms {
   INLINE Vec score(Vec product, int64_t row, int64_t lane) const {
     Vec x = fma(product, splat(scale), load(bias + row * bias_stride + lane));
     if (key_scores) x += splat(LOG2E * key_scores[row]);
-    if (MASKED) x = pattern->sees(key_ranks[row], lane, kept + row * QUERIES) ? x : splat(-INFINITY);
+    if (MASKED) x = pattern->sees(key_ranks[row], lane, kept + row * QUERY_VECTORS) ? x : splat(-INFINITY);
     return x;
   }
   INLINE Vec keep_factor(int64_t row, int64_t lane) const {
-    return load(dropped + row * QUERIES + lane) ? Vec{} : splat(dropout_scale);
+    return lanes_of(dropped[row * QUERY_VECTORS + lane / W]) ? Vec{} : splat(dropout_scale);
   }
 };
 
