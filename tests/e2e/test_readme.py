@@ -14,7 +14,9 @@ from pipeline.config import load_config
 from tests.e2e.conftest import SPANWRIGHT, python_sources, spanwright, write_jsonl
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-RUN_COMMAND = "spanwright run t5_span data.paths=[my.jsonl] model=tiny training.steps=20 run.dir=my_run"
+RUN_COMMAND = (
+    "spanwright run t5_span data.paths=[my.jsonl] model=tiny training.steps=20 training.global_batch=16 run.dir=my_run"
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def test_inspect_shows_a_text_and_a_step_of_the_run(home: Path) -> None:
     assert "⟨0⟩" in text.stdout
     step = spanwright("inspect", "my_run", "--step", "3", cwd=home)
     assert step.returncode == 0
-    assert "positions 256 to 383" in step.stdout
+    assert "positions 32 to 47" in step.stdout
     assert "my.jsonl" in step.stdout
     assert spanwright("inspect", "my_run", "--step", "21", cwd=home).returncode == 2
 
