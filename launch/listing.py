@@ -13,9 +13,10 @@ from launch.terminal import count, table
 from pipeline.checkpoint.load import saved_steps, step_folder
 from pipeline.checkpoint.store import Folder
 from pipeline.checkpoint.verify import audit_checkpoint, checkpoint_bytes, verify_checkpoint
-from pipeline.config import ModelConfig, load_config, validate_tree
+from pipeline.config import ModelConfig, load_config
 from pipeline.config_files import builtin_configs, load_tree
 from pipeline.model.config import count_parameters
+from pipeline.validation import validate_tree
 
 # The vocabulary parameter counts are stated for: T5's own size.
 STATED_VOCAB_SIZE = 32128

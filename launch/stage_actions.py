@@ -18,7 +18,7 @@ from launch.start import Start
 from launch.terminal import count, count_of, detail
 from pipeline.checkpoint.compatible import check_continues as check_config_continues
 from pipeline.checkpoint.load import newest_record, saved_steps
-from pipeline.checkpoint.store import open_store
+from pipeline.checkpoint.places import open_store
 from pipeline.config import RunConfig
 
 Result = dict[str, Any]

@@ -7,18 +7,13 @@ Each section's model lives beside its user; this file only puts them together.
 3. resolve what depends on the working directory (absolute paths)
 """
 
-import difflib
 import hashlib
 import json
-import re
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
 from data_prep.config import DataConfig, TokenizerConfig
 from data_prep.errors import InputError
@@ -26,7 +21,7 @@ from data_prep.section import Section
 from data_prep.shards.files import named_errors, publish, staged_bytes
 from data_prep.tokenizer.special import NUM_SENTINELS
 from pipeline.checkpoint.config import CheckpointConfig
-from pipeline.config_files import RUN_CONFIG_NAME, ConfigTree, KeyPath, dump_yaml, find_config, load_tree
+from pipeline.config_files import RUN_CONFIG_NAME, dump_yaml, find_config, load_tree
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.layout import DECODER, ENCODER
 from pipeline.corruption.reorder import SENTENCES
@@ -39,8 +34,7 @@ from pipeline.phases import Phase, later_sections
 from pipeline.stream import StreamConfig
 from pipeline.token_columns import WantedColumn
 from pipeline.training.config import TrainingConfig
-
-Model = TypeVar("Model", bound=BaseModel)
+from pipeline.validation import validate_tree
 
 
 class RecipeFacts(Section):
@@ -270,83 +264,6 @@ def fingerprint(*parts: Any) -> str:
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def validate_tree(tree: ConfigTree, model: type[Model]) -> Model:
-    """`tree` as a frozen `model`, or one InputError that lists every mistake with its place."""
-    try:
-        return model.model_validate(tree.values)
-    except ValidationError as error:
-        lines = [_explain(detail, tree, model) for detail in error.errors(include_url=False)]
-        raise InputError("\n".join(lines)) from None
-
-
-def _explain(detail: ErrorDetails, tree: ConfigTree, model: type[BaseModel]) -> str:
-    path: KeyPath = tuple(str(part) for part in detail["loc"])
-    place = tree.place(_known_prefix(path, tree.values))
-    name = ".".join(path)
-    if detail["type"] == "extra_forbidden":
-        known = _known_keys(model, path[:-1], tree.values)
-        near = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
-        return f"{place}: {name}: no such key. {hint}"
-    if detail["type"] == "missing":
-        return f"{place}: {name} is missing. Give it in the file, or as {name}=VALUE on the command line."
-    message = _PLAIN_WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").rstrip(".")
-    if (blamed := _blamed_key(message, tree)) and blamed[: len(path)] == path:  # a check over a whole section
-        return f"{tree.place(blamed)}: {message}."
-    value = detail["input"]
-    shown = "" if isinstance(value, Mapping | BaseModel) else f" (got {value!r})"
-    return f"{place}: {name}: {message}{shown}." if name else f"{place}: {message}."
-
-
-_PLAIN_WORDS = {
-    "tuple_type": "Input should be a list",
-    "dict_type": "Input should be a section of keys",
-    "model_type": "Input should be a section of keys",
-    "model_attributes_type": "Input should be a section of keys",
-}
-
-
-def _blamed_key(message: str, tree: ConfigTree) -> KeyPath | None:
-    """The key that `message` begins with, if it is one of the config's."""
-    first = tuple(re.split(r"[^a-z0-9_.]", message, maxsplit=1)[0].rstrip(".").split("."))
-    return first if len(first) > 1 and _known_prefix(first, tree.values) == first else None
-
-
-def _known_prefix(path: KeyPath, values: Mapping[str, Any]) -> KeyPath:
-    """The longest prefix of `path` that is in `values`: pydantic adds union tags and list indexes of its own."""
-    node: Any = values
-    for length, key in enumerate(path):
-        if not isinstance(node, Mapping) or key not in node:
-            return path[:length]
-        node = node[key]
-    return path
-
-
-def _known_keys(model: type[BaseModel], path: KeyPath, values: Mapping[str, Any]) -> list[str]:
-    """The keys that may stand in the section at `path`."""
-    node: Any = values
-    for key in path:
-        node = node.get(key, {}) if isinstance(node, Mapping) else {}
-        if key in model.model_fields:  # a union adds its tag to the path: its model has been picked before
-            section = _pick(model.model_fields[key].annotation, node)
-            if section is None:
-                return []
-            model = section
-    return sorted(model.model_fields)
-
-
-def _pick(annotation: Any, value: Any) -> type[BaseModel] | None:
-    """The model among `annotation`'s alternatives that `value` belongs to, by its `kind` where there are several."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if typing.get_origin(annotation) not in (typing.Union, types.UnionType, typing.Annotated):
-        return None
-    models = [found for part in typing.get_args(annotation) if (found := _pick(part, value))]
-    kind = value.get("kind") if isinstance(value, Mapping) else None
-    chosen = [found for found in models if "kind" in found.model_fields and found.model_fields["kind"].default == kind]
-    return next(iter([*chosen, *models]), None)
 
 
 def _with_absolute_path(tokenizer: TokenizerConfig) -> TokenizerConfig:

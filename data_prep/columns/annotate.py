@@ -15,7 +15,8 @@ import numpy as np
 from data_prep.columns.config import ColumnsConfig
 from data_prep.columns.marks import token_marks
 from data_prep.columns.origin import lang_number, pair_number
-from data_prep.columns.spans import KINDS, packages, token_spans
+from data_prep.columns.span_sources import packages, token_spans
+from data_prep.columns.spans import KINDS
 from data_prep.shards import Column
 from data_prep.sources.document import Document
 from data_prep.tokenizer import Tokenizer

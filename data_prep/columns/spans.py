@@ -5,11 +5,9 @@ longer ones first, then by kind, and no span is there twice. They may nest, and 
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-from data_prep.sources.document import Document
 
 # The kind of a span is a place in this list; new kinds are appended. HTML's own kinds are names of elements.
 _ELEMENTS = (
@@ -20,8 +18,6 @@ _ELEMENTS = (
 IDENTIFIER, COMMENT, ELEMENT = range(3)
 KINDS = ("identifier", "comment", "element", *_ELEMENTS.split())
 
-SpanSource = Literal["code", "python", "html"]
-
 
 class CharacterSpans(NamedTuple):
     """Spans in characters, in any order: each [spans] of integers."""
@@ -29,20 +25,6 @@ class CharacterSpans(NamedTuple):
     starts: Sequence[int] | np.ndarray
     stops: Sequence[int] | np.ndarray
     kinds: Sequence[int] | np.ndarray
-
-
-def packages(source: SpanSource | None) -> list[str]:
-    """The libraries that find these spans, by the names they are installed under."""
-    if source is None or source == "html":
-        return []
-    from data_prep.columns.code_spans import grammar_packages
-
-    return ["tree-sitter", *grammar_packages(source)]
-
-
-def token_spans(document: Document, source: SpanSource, token_starts: np.ndarray) -> np.ndarray:
-    """The spans of a document as (start, stop, kind), in tokens: [spans, 3] int32."""
-    return in_tokens(_character_spans(document, source), token_starts)
 
 
 def in_tokens(spans: CharacterSpans, token_starts: np.ndarray) -> np.ndarray:
@@ -56,14 +38,3 @@ def in_tokens(spans: CharacterSpans, token_starts: np.ndarray) -> np.ndarray:
     last = np.maximum(np.searchsorted(token_starts, stops[kept], side="left"), first + 1)
     rows = np.stack([first, -last, kinds[kept]], axis=1)
     return (np.unique(rows, axis=0) * (1, -1, 1)).astype(np.int32)
-
-
-def _character_spans(document: Document, source: SpanSource) -> CharacterSpans:
-    # Imported here: only these columns need a parser.
-    if source == "html":
-        from data_prep.columns.html_spans import element_spans
-
-        return element_spans(document.text)
-    from data_prep.columns.code_spans import code_spans
-
-    return code_spans(document, source)

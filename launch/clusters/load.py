@@ -7,9 +7,10 @@ from typing import get_args
 
 from data_prep.errors import InputError
 from launch.clusters.config import KINDS, AnyCluster
-from pipeline.config import RunConfig, validate_tree
+from pipeline.config import RunConfig
 from pipeline.config_files import builtin_configs, dump_yaml, load_tree
 from pipeline.training.config import accumulation_steps
+from pipeline.validation import validate_tree
 
 OVERRIDE_PREFIX = "cluster."
 CLUSTER_FILE = "cluster.yaml"

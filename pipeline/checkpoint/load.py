@@ -6,7 +6,8 @@ from pathlib import Path
 
 from data_prep.errors import CorruptionError
 from pipeline.checkpoint.format import RECORD, Record, decode_record, folder_name, step_of
-from pipeline.checkpoint.store import Folder, Store, open_store
+from pipeline.checkpoint.places import open_store
+from pipeline.checkpoint.store import Folder, Store
 from pipeline.checkpoint.verify import MAX_JSON_BYTES, verify_checkpoint
 
 Place = Store | Path | str

@@ -20,7 +20,8 @@ from pipeline.checkpoint.format import (
     plan_files,
 )
 from pipeline.checkpoint.load import Place, newest_valid, saved_steps, step_folder
-from pipeline.checkpoint.store import Folder, Store, open_store
+from pipeline.checkpoint.places import open_store
+from pipeline.checkpoint.store import Folder, Store
 from pipeline.checkpoint.verify import read_manifest, verify_checkpoint
 
 LEFT = "left-"

@@ -9,7 +9,6 @@ was not published is never seen as a checkpoint, and one that was published stay
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from pipeline.checkpoint.format import FileEntry
@@ -84,26 +83,3 @@ class Folder:
     def measure(self, name: str) -> FileEntry:
         """A file's size and digest."""
         return self.store.measure(self.name, name)
-
-
-def open_store(place: "Store | Path | str") -> Store:
-    """The store at a path or URL."""
-    if isinstance(place, Path):
-        place = str(place)
-    if not isinstance(place, str):
-        return place
-    if "://" in place:
-        from pipeline.checkpoint.object_store import ObjectStore
-
-        return ObjectStore(place)
-    from pipeline.checkpoint.local_store import LocalStore
-
-    return LocalStore(Path(place))
-
-
-def open_folder(place: "Folder | Path | str") -> Folder:
-    """The checkpoint at a path or URL."""
-    if isinstance(place, Folder):
-        return place
-    root, _, name = str(place).rstrip("/").rpartition("/")
-    return Folder(open_store(root or "."), name)

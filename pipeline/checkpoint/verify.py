@@ -19,7 +19,8 @@ from pipeline.checkpoint.format import (
     expected_files,
     folder_name,
 )
-from pipeline.checkpoint.store import Folder, open_folder
+from pipeline.checkpoint.places import open_folder
+from pipeline.checkpoint.store import Folder
 
 MAX_JSON_BYTES = 64 << 20
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from data_prep.errors import InputError
 from pipeline.checkpoint.format import plan_files
 from pipeline.checkpoint.load import Place, newest_valid
-from pipeline.checkpoint.store import Folder, open_folder, open_store
+from pipeline.checkpoint.places import open_folder, open_store
+from pipeline.checkpoint.store import Folder
 from pipeline.checkpoint.tensors import read_tensors
 from pipeline.checkpoint.verify import read_manifest, verify_checkpoint
 

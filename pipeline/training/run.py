@@ -25,10 +25,11 @@ from data_prep.errors import SpanwrightError, StoppedEarlyError
 from data_prep.shards.files import publish, staged_bytes
 from pipeline.batch import MicroBatch
 from pipeline.checkpoint.format import Record
+from pipeline.checkpoint.places import open_store
 from pipeline.checkpoint.resume import agree_on_checkpoint, restore_rank_generators, restore_state
 from pipeline.checkpoint.rng import seed_generators
 from pipeline.checkpoint.state import TrainingState
-from pipeline.checkpoint.store import Folder, open_store
+from pipeline.checkpoint.store import Folder
 from pipeline.config import RunConfig, load_run
 from pipeline.training.assembly import Data, build_engine, open_data
 from pipeline.training.config import accumulation_steps

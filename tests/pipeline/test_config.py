@@ -6,9 +6,10 @@ import pytest
 
 from data_prep.config import DataConfig
 from data_prep.errors import InputError
-from pipeline.config import RunConfig, fingerprint, load_config, load_run, save_config, validate_tree
+from pipeline.config import RunConfig, fingerprint, load_config, load_run, save_config
 from pipeline.config_files import builtin_configs, load_tree
 from pipeline.model.config import ModelConfig
+from pipeline.validation import validate_tree
 
 CONFIGS = builtin_configs()
 SECTIONS = {"models": ModelConfig, "data": DataConfig}

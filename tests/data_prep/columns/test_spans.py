@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from data_prep.columns.code_spans import code_spans
 from data_prep.columns.html_spans import element_spans
-from data_prep.columns.spans import KINDS, CharacterSpans, in_tokens, packages
+from data_prep.columns.span_sources import packages
+from data_prep.columns.spans import KINDS, CharacterSpans, in_tokens
 from data_prep.sources.document import Document
 
 CODE = {

@@ -11,9 +11,10 @@ import torch.distributed as dist
 
 from pipeline.checkpoint.config import CheckpointConfig
 from pipeline.checkpoint.format import Kind, Manifest, Record, encode_manifest
+from pipeline.checkpoint.places import open_store
 from pipeline.checkpoint.rng import capture_generators, seed_generators
 from pipeline.checkpoint.save import owned_files, write_checkpoint
-from pipeline.checkpoint.store import Store, open_store
+from pipeline.checkpoint.store import Store
 from pipeline.training.rank import Rank
 
 RANK = Rank(0, 1, 0, 1, torch.device("cpu"))

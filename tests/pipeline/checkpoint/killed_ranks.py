@@ -27,9 +27,10 @@ from conftest import SHAPES, KeptState, record
 from pipeline.checkpoint.config import CheckpointConfig
 from pipeline.checkpoint.format import KINDS
 from pipeline.checkpoint.load import newest_valid
+from pipeline.checkpoint.places import open_store
 from pipeline.checkpoint.resume import agree_on_checkpoint
 from pipeline.checkpoint.saver import Saver
-from pipeline.checkpoint.store import Folder, open_store
+from pipeline.checkpoint.store import Folder
 from pipeline.training.rank import Rank
 
 RANKS = 2

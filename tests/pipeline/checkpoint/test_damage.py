@@ -9,8 +9,8 @@ import pytest
 
 from data_prep.errors import CorruptionError
 from pipeline.checkpoint.load import newest_valid
+from pipeline.checkpoint.places import open_store
 from pipeline.checkpoint.resume import agree_on_checkpoint
-from pipeline.checkpoint.store import open_store
 from pipeline.checkpoint.verify import audit_checkpoint, verify_checkpoint
 
 from .conftest import RANK, record, write

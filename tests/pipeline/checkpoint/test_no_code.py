@@ -20,8 +20,8 @@ import pytest
 import torch
 
 from data_prep.errors import CorruptionError, InputError, SpanwrightError
+from pipeline.checkpoint.places import open_store
 from pipeline.checkpoint.resume import agree_on_checkpoint, restore_rank_generators, restore_state
-from pipeline.checkpoint.store import open_store
 from pipeline.checkpoint.weights import load_weights
 from pipeline.config import load_run
 

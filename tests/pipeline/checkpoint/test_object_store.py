@@ -10,9 +10,10 @@ from data_prep.errors import InputError, SpanwrightError
 from pipeline.checkpoint.config import CheckpointConfig
 from pipeline.checkpoint.load import newest_valid, saved_steps, step_folder
 from pipeline.checkpoint.object_store import ObjectStore
+from pipeline.checkpoint.places import open_store
 from pipeline.checkpoint.resume import agree_on_checkpoint, restore_rank_generators, restore_state
 from pipeline.checkpoint.saver import Saver
-from pipeline.checkpoint.store import Store, open_store
+from pipeline.checkpoint.store import Store
 from pipeline.checkpoint.verify import audit_checkpoint, verify_checkpoint
 from pipeline.checkpoint.weights import newest_checkpoint
 from tests import s3_server

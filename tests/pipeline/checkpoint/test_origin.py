@@ -11,8 +11,8 @@ from data_prep.errors import CorruptionError, InputError
 from pipeline.checkpoint.format import KINDS
 from pipeline.checkpoint.load import newest_valid, saved_steps, step_folder
 from pipeline.checkpoint.origin import checkpoint_of_run, go_back, take_everything, take_weights
+from pipeline.checkpoint.places import open_store
 from pipeline.checkpoint.resume import restore_state
-from pipeline.checkpoint.store import open_store
 
 from .conftest import SHAPES, KeptState, record, write
 
