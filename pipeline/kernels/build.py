@@ -23,6 +23,7 @@ KERNELS = (
     Kernel("boundaries", "data_prep.columns.boundaries", "native_library", "the columns words and sents wait for ICU"),
     Kernel("frequencies", "data_prep.finish.document_counts", "native_library", "tokens are counted in NumPy"),
     Kernel("masking", "pipeline.kernels.masking.cpu", "library", "masking runs in NumPy, about a tenth as fast"),
+    Kernel("rows", "pipeline.kernels.rows.cpu", "library", "dropout, RMSNorm and gated GELU run as plain torch"),
     Kernel("attention", "pipeline.kernels.attention.cpu", "library", "attention on a CPU runs as plain torch"),
 )
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from pipeline.batch import Batch
+from pipeline.kernels.rows import gated_gelu
 from pipeline.model.attention import Attention, Sight
 from pipeline.model.config import ModelConfig
 from pipeline.model.dropout import RowDropout
@@ -18,7 +19,7 @@ class GatedFeedForward(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         biases = config.layers.biases
-        self.approximate = "tanh" if config.layers.feed_forward == "gated-gelu-tanh" else "none"
+        self.is_tanh = config.layers.feed_forward == "gated-gelu-tanh"
         self.gate = nn.Linear(config.d_model, config.d_ff, bias=biases)
         self.up = nn.Linear(config.d_model, config.d_ff, bias=biases)
         self.down = nn.Linear(config.d_ff, config.d_model, bias=biases)
@@ -26,8 +27,9 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x_TW: torch.Tensor, view: Batch) -> torch.Tensor:
         """Each row on its own; [T, W] to [T, W]."""
-        gated = nn.functional.gelu(self.gate(x_TW), approximate=self.approximate) * self.up(x_TW)
-        return self.down(self.dropout(gated, view))
+        gate_TF, up_TF = self.gate(x_TW), self.up(x_TW)
+        gated_TF = gated_gelu(gate_TF, up_TF) if self.is_tanh else nn.functional.gelu(gate_TF) * up_TF
+        return self.down(self.dropout(gated_TF, view))
 
 
 class FeedForward(nn.Module):
@@ -84,7 +86,7 @@ class Block(nn.Module):
         def join(
             x: torch.Tensor, norm: nn.Module, part: Callable[..., torch.Tensor], dropout: RowDropout
         ) -> torch.Tensor:
-            return x + dropout(part(norm(x)), view) if self.norm_first else norm(x + dropout(part(x), view))
+            return dropout(part(norm(x)), view, x) if self.norm_first else norm(dropout(part(x), view, x))
 
         x_TW = join(
             x_TW,

@@ -3,7 +3,8 @@
 import torch
 
 from pipeline.batch import Batch
-from pipeline.kernels.dropout import Dropout, dropout
+from pipeline.kernels.dropout import Dropout
+from pipeline.kernels.rows import add_dropout
 from pipeline.model.streams import Drawing
 
 
@@ -22,7 +23,9 @@ class RowDropout(Drawing):
             return None
         return Dropout(self.rate, self.key, view.sample_rows, view.sample_positions)
 
-    def forward(self, x_TW: torch.Tensor, view: Batch) -> torch.Tensor:
-        """`x_TW`, one row per row of `view`, with dropout applied."""
+    def forward(self, x_TW: torch.Tensor, view: Batch, residual_TW: torch.Tensor | None = None) -> torch.Tensor:
+        """`x_TW`, one row per row of `view`, with dropout applied; then `residual_TW` is added where it is given."""
         drop = self.of(view)
-        return x_TW if drop is None else dropout(x_TW, drop)
+        if drop is None:
+            return x_TW if residual_TW is None else residual_TW + x_TW
+        return add_dropout(x_TW, drop, residual_TW)

@@ -1,17 +1,10 @@
-"""The norms of the architectures.
-
-RMSNorm has its backward written out: a few rows at a time, so that the float32 copies stay in the cache. On CPU this
-takes less than half the time of autograd's own chain of whole-tensor steps; the formula is the same.
-"""
-
-from typing import Any
+"""The norms of the architectures."""
 
 import torch
 from torch import nn
 
+from pipeline.kernels.rows import rms_norm
 from pipeline.model.config import ModelConfig
-
-_CHUNK_NUMBERS = 2**16
 
 
 def build_norm(config: ModelConfig) -> nn.Module:
@@ -36,37 +29,4 @@ class RMSNorm(nn.Module):
 
     def forward(self, x_TW: torch.Tensor) -> torch.Tensor:
         """The normalised rows [T, W], in the input's dtype."""
-        return _RMSNorm.apply(x_TW, self.weight, self.epsilon)
-
-
-class _RMSNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x_TW: torch.Tensor, weight_W: torch.Tensor, epsilon: float) -> torch.Tensor:
-        wide = torch.promote_types(x_TW.dtype, torch.float32)
-        inverse_T1 = torch.empty(len(x_TW), 1, dtype=wide, device=x_TW.device)
-        out_TW = torch.empty_like(x_TW)
-        for rows in _chunks(x_TW):
-            x = x_TW[rows].to(wide)
-            inverse_T1[rows] = torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon)
-            out_TW[rows] = x * inverse_T1[rows] * weight_W
-        ctx.save_for_backward(x_TW, weight_W, inverse_T1)
-        return out_TW
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        x_TW, weight_W, inverse_T1 = ctx.saved_tensors
-        wide = inverse_T1.dtype
-        weight, grad_weight_W = weight_W.to(wide), torch.zeros_like(weight_W, dtype=wide)
-        grad_x_TW = torch.empty_like(x_TW)
-        for rows in _chunks(x_TW):
-            normed, grad = x_TW[rows] * inverse_T1[rows], grad_outputs[0][rows].to(wide)
-            grad_weight_W += (grad * normed).sum(0)
-            grad = grad * weight
-            along = (grad * normed).mean(-1, keepdim=True)
-            grad_x_TW[rows] = (grad - normed * along) * inverse_T1[rows]
-        return grad_x_TW, grad_weight_W.to(weight_W.dtype), None
-
-
-def _chunks(x_TW: torch.Tensor) -> list[slice]:
-    size = max(1, _CHUNK_NUMBERS // x_TW.shape[1]) if x_TW.is_cpu else max(1, len(x_TW))
-    return [slice(start, start + size) for start in range(0, len(x_TW), size)]
+        return rms_norm(x_TW, self.weight, self.epsilon)

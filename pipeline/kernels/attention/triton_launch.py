@@ -188,7 +188,7 @@ def _common(given: Arguments) -> dict[str, Any]:
     for name in ("q", "k", "v"):
         named[f"{name}_row"], named[f"{name}_head"], _ = getattr(given, name).stride()
     for stream in ("keep", "dropout"):
-        words = [_as_int32(word) for word in named[stream] or (0, 0, 0)]
+        words = [as_int32(word) for word in named[stream] or (0, 0, 0)]
         named |= dict(zip((f"{stream}_low", f"{stream}_high", f"{stream}_threshold"), words, strict=True))
     num_queries, num_heads, head_dim = given.q.shape
     numbers = {"num_sequences": len(given.cu_q) - 1, "num_queries": num_queries, "num_keys": len(given.k)}
@@ -198,7 +198,7 @@ def _common(given: Arguments) -> dict[str, Any]:
     return named | numbers | shapes | {"num_heads": num_heads, "reach": given.reach}
 
 
-def _as_int32(word: int) -> int:
+def as_int32(word: int) -> int:
     """The same 32 bits as a signed number: a kernel's argument keeps one type whatever the value."""
     return word - 2**32 if word >= 2**31 else word
 

@@ -46,12 +46,17 @@ struct Blocks {
   }
 };
 
-// The blocks at counters (first + i, second, position low, position high): 4 * kLanes words.
+// The blocks at counters (first, second, position low, position high), of which the word VARYING, 0 or 1, is counted up
+// from one to the next: 4 * kLanes words.
+template <int VARYING = 0>
 static inline void philox_lanes(uint32_t first, uint32_t second, uint64_t position, const RoundKeys& keys, uint32_t* out) {
-  const __m512i number = _mm512_add_epi64(_mm512_set1_epi64(first), _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0));
-  const __m512i c1 = _mm512_set1_epi64(second), c2 = _mm512_set1_epi64(static_cast<int64_t>(position));
-  const __m512i c3 = _mm512_set1_epi64(static_cast<int64_t>(position >> 32));
-  Blocks low = {number, c1, c2, c3}, high = {_mm512_add_epi64(number, _mm512_set1_epi64(8)), c1, c2, c3};
+  const __m512i number = _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), none = _mm512_setzero_si512();
+  const __m512i c0 = _mm512_add_epi64(_mm512_set1_epi64(first), VARYING == 0 ? number : none);
+  const __m512i c1 = _mm512_add_epi64(_mm512_set1_epi64(second), VARYING == 1 ? number : none);
+  const __m512i c2 = _mm512_set1_epi64(static_cast<int64_t>(position));
+  const __m512i c3 = _mm512_set1_epi64(static_cast<int64_t>(position >> 32)), eight = _mm512_set1_epi64(8);
+  Blocks low = {c0, c1, c2, c3};
+  Blocks high = {VARYING == 0 ? _mm512_add_epi64(c0, eight) : c0, VARYING == 1 ? _mm512_add_epi64(c1, eight) : c1, c2, c3};
 #pragma GCC unroll 10
   for (int round = 0; round < 10; ++round) {
     low.round(keys.low[round], keys.high[round]);
@@ -63,12 +68,14 @@ static inline void philox_lanes(uint32_t first, uint32_t second, uint64_t positi
 
 #else
 
-// The blocks at counters (first + i, second, position low, position high): 4 * kLanes words.
+// The blocks at counters (first, second, position low, position high), of which the word VARYING, 0 or 1, is counted up
+// from one to the next: 4 * kLanes words.
+template <int VARYING = 0>
 static inline void philox_lanes(uint32_t first, uint32_t second, uint64_t position, const RoundKeys& keys, uint32_t* out) {
   uint32_t c0[kLanes], c1[kLanes], c2[kLanes], c3[kLanes];
   for (int i = 0; i < kLanes; ++i) {
-    c0[i] = first + static_cast<uint32_t>(i);
-    c1[i] = second;
+    c0[i] = first + (VARYING == 0 ? static_cast<uint32_t>(i) : 0);
+    c1[i] = second + (VARYING == 1 ? static_cast<uint32_t>(i) : 0);
     c2[i] = static_cast<uint32_t>(position);
     c3[i] = static_cast<uint32_t>(position >> 32);
   }

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipeline.model import norm
+from pipeline.kernels.rows import reference
 from pipeline.model.config import ModelConfig
 from pipeline.model.norm import RMSNorm
 
@@ -14,7 +14,7 @@ def plain(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("rows", [0, 1, 23])
 def test_value_and_gradient_are_those_of_the_plain_formula(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(norm, "_CHUNK_NUMBERS", 5 * 16)  # 23 rows in chunks of 5
+    monkeypatch.setattr(reference, "_CHUNK_NUMBERS", 5 * 16)  # 23 rows in chunks of 5
     generator = torch.Generator().manual_seed(0)
     layer = RMSNorm(CONFIG).double()
     with torch.no_grad():
