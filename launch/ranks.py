@@ -33,6 +33,8 @@ class Place:
     address: str
     port: int
     interface: str | None
+    gpus: int = 0
+    """That this machine should have; a rank that sees fewer than there are ranks here refuses to train on the CPU."""
 
     @property
     def ranks(self) -> range:
@@ -119,6 +121,7 @@ def _shared(place: Place, threads: int) -> dict[str, str]:
         "MASTER_PORT": str(place.port),
         "SPANWRIGHT_PARENT": str(os.getpid()),
         "OMP_NUM_THREADS": str(threads),
+        **({"SPANWRIGHT_GPUS": str(place.gpus)} if place.gpus else {}),
         **{name: value for name, value in interface.items() if value},
     }
 

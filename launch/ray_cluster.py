@@ -4,6 +4,7 @@
 2. `train_on_ray`: one actor per node, spread by a placement group; each runs a node of launch.nodes as a process
 3. a follower that dies is started again where its place comes back; when the leader's node dies, all start anew, with
    `elastic` on the nodes that are left
+4. `run_on_ray`: export and evaluation as tasks with one training node's share
 """
 
 import contextlib
@@ -16,12 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data_prep.errors import InputError, SpanwrightError
+from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
 from launch.clusters.config import KubernetesCluster, RayCluster
 from launch.nodes.board import Board
 from launch.nodes.stop import StopSignals
+from launch.stages import STAGES, Result
 from launch.terminal import detail
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, load_run
 from pipeline.training.config import accumulation_steps
 
 TRAIN_RESOURCE = "spanwright_train"
@@ -56,19 +58,55 @@ def connect(config: RunConfig, cluster: AnyRayCluster) -> RunConfig:
 
 
 def train_on_ray(config: RunConfig, cluster: AnyRayCluster, cluster_file: Path) -> int:
-    """Train `config` on the cluster's nodes; the exit code of its leader."""
+    """Train `config` on the cluster's nodes; the exit code of its leader.
+
+    On Kubernetes a training that saved and stopped early (a pod is taken away, `training.stop_after`) goes on at once:
+    KubeRay would count the job's exit code 75 as a failure, and start only so many new clusters.
+    """
     Board(config.train_dir).forget_stop()
     lost = 0
     with StopSignals() as stop:
         while True:
             with _nodes(config, cluster, cluster_file, first=not lost) as actors:
                 code = _until_done(config, actors, stop)
+            if code == StoppedEarlyError.exit_code and isinstance(cluster, KubernetesCluster) and not stop.asked:
+                detail("training saved and stopped early; it goes on")
+                continue
             if code is not None:
                 return code
             lost += 1
             if lost > cluster.supervise.restarts:
                 raise SpanwrightError(f"the leading node was lost {lost} times; the same command continues")
             detail("the leading node was lost; starting again")
+
+
+def run_on_ray(config: RunConfig, cluster: AnyRayCluster, name: str) -> Result:
+    """Carry stage `name` out as a task with what a training node has, but one GPU at most; its result.
+
+    When its node dies Ray starts it again on another one: what a stage wrote is replaced.
+    """
+    import ray
+
+    asked = {**_bundle(cluster), **({"GPU": 1.0} if cluster.gpus_per_node else {})}
+    cpus, gpus = asked.pop("CPU"), asked.pop("GPU", 0.0)
+    task = ray.remote(_stage).options(
+        name=name, num_cpus=cpus, num_gpus=gpus, resources=asked, max_retries=cluster.supervise.restarts
+    )
+    try:
+        outcome = ray.get(task.remote(str(config.run_dir), name))
+    except ray.exceptions.RayError as error:
+        raise SpanwrightError(f"the task of {name} failed: {error}") from None
+    if isinstance(outcome, SpanwrightError):
+        raise outcome
+    return outcome
+
+
+def _stage(run_dir: str, name: str) -> Result | SpanwrightError:
+    """A task: a stage of the run. Its error is handed back as it is, without Ray's wrapping."""
+    try:
+        return STAGES[name].action(load_run(Path(run_dir)))
+    except SpanwrightError as error:
+        return error
 
 
 @contextlib.contextmanager

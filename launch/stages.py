@@ -12,7 +12,7 @@ has not changed is skipped, a changed one reruns, a stopped one continues from i
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from launch.terminal import detail, heading, table
 from pipeline.config import RunConfig, fingerprint, save_config
 
 Result = dict[str, Any]
+Action = Callable[[RunConfig], Result]
 ConfirmFresh = Callable[[Path], bool]
 
 
@@ -39,7 +40,7 @@ class Stage:
     about: str
     identity: Callable[[RunConfig], list[Any]]
     """The parts of the config that decide the result."""
-    action: Callable[[RunConfig], Result]
+    action: Action
     output: Callable[[Result], Any]
     """The part of the result that later stages depend on."""
     always: bool = False
@@ -92,14 +93,14 @@ def run_stages(
     config: RunConfig,
     names: Sequence[str],
     confirm_fresh: ConfirmFresh | None = None,
-    launch: stage_actions.Launch | None = None,
+    elsewhere: Mapping[str, Action] | None = None,
     start: Start | None = None,
 ) -> None:
     """Run the named stages in order, skipping what is finished.
 
-    With `confirm_fresh` training starts over, once it has said yes. `launch` trains elsewhere than on this machine's
-    ranks; `start` says from where. Raises InputError when a stage's input is missing, StoppedEarlyError when training
-    was asked to stop.
+    With `confirm_fresh` training starts over, once it has said yes. `elsewhere` carries stages out in other places than
+    this process and machine; `start` says where training starts from. Raises InputError when a stage's input is
+    missing, StoppedEarlyError when training was asked to stop.
     """
     if confirm_fresh is not None:
         _start_over(config, confirm_fresh)
@@ -109,7 +110,7 @@ def run_stages(
     for name in names:
         if name == "train" and start.apply(config):
             _record_path(config, name).unlink(missing_ok=True)
-        _run_stage(STAGES[name], config, launch)
+        _run_stage(STAGES[name], config, (elsewhere or {}).get(name))
 
 
 def describe_stages(config: RunConfig) -> Table:
@@ -128,7 +129,7 @@ def describe_state(config: RunConfig, name: str) -> str:
     return "done" if record["identity"] == _identity(STAGES[name], config) else "changed"
 
 
-def _run_stage(stage: Stage, config: RunConfig, launch: stage_actions.Launch | None) -> None:
+def _run_stage(stage: Stage, config: RunConfig, elsewhere: Action | None) -> None:
     missing = [name for name in stage.inputs if _result(config, name) is None]
     if missing:
         raise InputError(
@@ -142,8 +143,7 @@ def _run_stage(stage: Stage, config: RunConfig, launch: stage_actions.Launch | N
     else:
         heading(stage.name, stage.about)
         started = time.monotonic()
-        result = stage_actions.train(config, launch) if stage.name == "train" else stage.action(config)
-        record = {"identity": identity, "result": result}
+        record = {"identity": identity, "result": (elsewhere or stage.action)(config)}
         record["seconds"] = round(time.monotonic() - started, 3)
         _write_record(config, stage.name, record)
     for line in stage_actions.summary(stage.name, config, record["result"]):

@@ -13,8 +13,9 @@ from launch.clusters.config import AnyCluster, KubernetesCluster, RayCluster
 from launch.clusters.load import fitted, load_cluster
 from launch.nodes.follow import follow
 from launch.nodes.lead import lead
-from launch.ray_cluster import connect, train_on_ray
-from launch.stages import ConfirmFresh, run_stages
+from launch.ray_cluster import connect, run_on_ray, train_on_ray
+from launch.stage_actions import train
+from launch.stages import Action, ConfirmFresh, run_stages
 from launch.start import Start
 from pipeline.config import RunConfig
 
@@ -34,17 +35,30 @@ def run_within(
     config = fitted(config, cluster)
     index = _node_index(cluster) if node is None else node
     if isinstance(cluster, RayCluster | KubernetesCluster):
-        # The driver of a Ray job: preparation as tasks on all nodes, training by actors, the rest here.
-        file = Path(cluster_name).resolve()
-        run_stages(connect(config, cluster), stages, confirm_fresh, lambda run: train_on_ray(run, cluster, file), start)
+        places = _on_ray(cluster, Path(cluster_name).resolve())
+        run_stages(connect(config, cluster), stages, confirm_fresh, places, start)
         return
     if index == 0:
-        run_stages(config, stages, confirm_fresh, lambda run: lead(run, cluster), start)
+        run_stages(
+            config, stages, confirm_fresh, {"train": lambda run: train(run, lambda one: lead(one, cluster))}, start
+        )
         return
     code = follow(config, cluster, index)
     if code:
         print(f"node {index}: the training ended with exit code {code}", file=sys.stderr)
         sys.exit(code)
+
+
+def _on_ray(cluster: RayCluster | KubernetesCluster, file: Path) -> dict[str, Action]:
+    """Where stages run when this process drives a Ray job: training in actors, export and evaluation in tasks.
+
+    Preparation makes tasks of its own.
+    """
+    return {
+        "train": lambda run: train(run, lambda one: train_on_ray(one, cluster, file)),
+        "export": lambda run: run_on_ray(run, cluster, "export"),
+        "evaluate": lambda run: run_on_ray(run, cluster, "evaluate"),
+    }
 
 
 def _node_index(cluster: AnyCluster) -> int:

@@ -187,6 +187,10 @@ class KubernetesCluster(Cluster):
     node_selector: dict[Word, Word] = Field(default_factory=dict)
     service_account: Name | None = None
     shared_memory: Word = "16Gi"
+    save_seconds: Positive = 120
+    """How long a pod that is taken away waits for training to save."""
+    retries: NaturalInt = 2
+    """New Ray clusters for a job that failed or lost its head. (One that saved and stopped early goes on anyway.)"""
     ttl_seconds: NaturalInt = 600
     """How long the finished job's pods stay for their logs."""
 

@@ -22,7 +22,10 @@ def hostfile_submission(config: RunConfig, cluster: HostfileCluster) -> Submissi
     sections = [
         ("Paste one line on each host, in any order; the first host prepares, leads and exports:", _ours),
         ("Or, once the data is prepared, train with torchrun:", _torchrun),
-        ("Or with DeepSpeed's launcher, without ssh:", _deepspeed),
+        (
+            "Or with DeepSpeed's launcher, without ssh (it restarts nothing: repeat the lines after a failure):",
+            _deepspeed,
+        ),
     ]
     notes = [
         "\n".join(
@@ -72,8 +75,14 @@ def _training(config: RunConfig) -> list[str]:
 
 
 def _environment(cluster: HostfileCluster) -> list[str]:
-    interface = {"GLOO_SOCKET_IFNAME": cluster.interface, "NCCL_SOCKET_IFNAME": cluster.interface}
-    variables = {**{name: value for name, value in interface.items() if value}, **cluster.environment}
+    """What our own supervisor would tell ranks or watch over."""
+    told = {
+        "GLOO_SOCKET_IFNAME": cluster.interface,
+        "NCCL_SOCKET_IFNAME": cluster.interface,
+        "SPANWRIGHT_GPUS": cluster.gpus_per_node,
+        "SPANWRIGHT_HANG_SECONDS": cluster.supervise.hang_seconds,
+    }
+    variables = {**{name: str(value) for name, value in told.items() if value}, **cluster.environment}
     return ["env", *(f"{name}={value}" for name, value in sorted(variables.items()))] if variables else []
 
 

@@ -2,6 +2,10 @@
 
 The operator starts a head (no GPUs) and one worker pod per node, runs the entrypoint, and takes all down again. The
 run's config travels in a ConfigMap; token and keys are secrets by name. Fields: KubeRay's ray.io/v1 RayJob.
+
+A pod that is taken away (a drained machine, `spanwright cancel`) first has the training save (preStop); what then stops
+early goes on within the same job (launch.ray_cluster). So `backoffLimit`, after which KubeRay counts the job as failed,
+is only for jobs that failed or lost their head.
 """
 
 import textwrap
@@ -17,6 +21,7 @@ from pipeline.config_files import RUN_CONFIG_NAME, dump_yaml
 MANIFEST = f"{SUBMIT_FOLDER}/rayjob.yaml"
 CONFIG_FOLDER = "/etc/spanwright"
 _GPU = "nvidia.com/gpu"
+_END_SECONDS = 30  # Kubernetes' own default, for the pod to end once training has saved
 
 
 def kubernetes_submission(config: RunConfig, cluster: KubernetesCluster) -> Submission:
@@ -59,7 +64,7 @@ def _ray_job(config: RunConfig, cluster: KubernetesCluster) -> dict[str, Any]:
         "metadata": _metadata(config, cluster),
         "spec": {
             "entrypoint": f"spanwright run {CONFIG_FOLDER}/{RUN_CONFIG_NAME} --within {CONFIG_FOLDER}/{CLUSTER_FILE}",
-            "backoffLimit": 2,
+            "backoffLimit": cluster.retries,
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": cluster.ttl_seconds,
             "rayClusterSpec": {
@@ -96,6 +101,7 @@ def _pod(config: RunConfig, cluster: KubernetesCluster, cpus: int, memory: str, 
         "image": cluster.image,
         "resources": {"limits": amounts, "requests": dict(amounts)},
         "env": _environment(cluster),
+        "lifecycle": {"preStop": {"exec": {"command": _leave(config, cluster)}}},
         "volumeMounts": [
             *mounts,
             {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
@@ -109,12 +115,17 @@ def _pod(config: RunConfig, cluster: KubernetesCluster, cpus: int, memory: str, 
             {"name": "config", "configMap": {"name": job_name(config)}},
             {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": cluster.shared_memory}},
         ],
+        "terminationGracePeriodSeconds": cluster.save_seconds + _END_SECONDS,
     }
     if cluster.node_selector:
         spec["nodeSelector"] = dict(cluster.node_selector)
     if cluster.service_account:
         spec["serviceAccountName"] = cluster.service_account
     return {"spec": spec}
+
+
+def _leave(config: RunConfig, cluster: KubernetesCluster) -> list[str]:
+    return ["python", "-m", "launch.nodes.leave", str(config.run_dir), str(cluster.save_seconds)]
 
 
 def _environment(cluster: KubernetesCluster) -> list[dict[str, Any]]:

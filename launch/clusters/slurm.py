@@ -1,7 +1,9 @@
 """Slurm: one sbatch script per stage, joined by dependencies. Pure: config in, texts out.
 
-The training script starts one process per node. Told by USR1 that time is nearly up, it lets the ranks save (exit code
-75) and requeues the job; after preemption or a lost node Slurm does that itself.
+The training script starts one process per node. Told by USR1 that time is nearly up, or that a higher partition wants
+the nodes, it lets the ranks save (exit code 75) and requeues the job. Slurm requeues by itself what it kills or loses,
+but not a job that ended in time: of a preemption by TERM only the tasks hear, never the script. So every 75 requeues,
+unless the script itself got TERM (`spanwright cancel`).
 """
 
 import shlex
@@ -13,24 +15,24 @@ from pipeline.config import RunConfig
 
 _PASS_SIGNALS_ON = """\
 step=$!
-warned=0
+cancelled=0
 interrupted=0
 on_signal() { interrupted=1; kill -"$1" "$step" 2>/dev/null || true; }
-trap 'warned=1; on_signal USR1' USR1    # the time limit is near: save
-trap 'on_signal TERM' TERM              # preempted or cancelled: save
+trap 'on_signal USR1' USR1                 # the time limit is near, or preempted: save
+trap 'cancelled=1; on_signal TERM' TERM    # cancelled: save
 while true; do
     code=0
     interrupted=0
     wait "$step" || code=$?
     [ "$interrupted" -eq 1 ] || break
 done
-if [ "$code" -eq 75 ] && [ "$warned" -eq 1 ]; then
-    {at_the_limit}
+if [ "$code" -eq 75 ] && [ "$cancelled" -eq 0 ]; then
+    {when_saved}
 fi
 exit "$code"
 """
 _REQUEUE = 'scontrol requeue "$SLURM_JOB_ID"'
-_TELL = 'echo "saved at the time limit: submit again to continue"'
+_TELL = 'echo "saved: the next job of the chain continues, or submit again"'
 
 
 def slurm_submission(config: RunConfig, cluster: SlurmCluster) -> Submission:
@@ -82,7 +84,7 @@ def _training(config: RunConfig, cluster: SlurmCluster) -> str:
     command = ["train", folder, "--within", f"{folder}/{CLUSTER_FILE}"]
     # A node's failure is the leader's to judge: srun must not end the others.
     step = shlex.join(["srun", "--ntasks-per-node=1", "--kill-on-bad-exit=0", *_spanwright(cluster), *command])
-    rest = _PASS_SIGNALS_ON.replace("{at_the_limit}", _REQUEUE if cluster.requeue else _TELL)
+    rest = _PASS_SIGNALS_ON.replace("{when_saved}", _REQUEUE if cluster.requeue else _TELL)
     return _script(header, cluster, f"{step} &\n{rest}")
 
 
@@ -108,10 +110,17 @@ def _header(config: RunConfig, cluster: SlurmCluster, stage: str, resources: Slu
 
 def _script(header: list[str], cluster: SlurmCluster, body: str) -> str:
     lines = ["#!/usr/bin/env bash", *(f"#SBATCH {option}" for option in header)]
-    lines += ["# Written by `spanwright submit`.", "set -euo pipefail"]
-    lines += [f"module load {shlex.quote(name)}" for name in cluster.modules]
+    lines += ["# Written by `spanwright submit`.", *_modules(cluster), "set -euo pipefail"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(cluster.environment.items())]
     return "\n".join(lines) + "\n\n" + body
+
+
+def _modules(cluster: SlurmCluster) -> list[str]:
+    """Before `set -u`: sites' profiles use variables that may not be there."""
+    if not cluster.modules:
+        return []
+    find = "command -v module >/dev/null || . /etc/profile  # `module` is a function of login shells"
+    return [find, *(f"module load {shlex.quote(name)} || exit 1" for name in cluster.modules)]
 
 
 def _spanwright(cluster: SlurmCluster) -> list[str]:

@@ -65,6 +65,6 @@ def program(name: str = "spanwright") -> str:
 
 
 def job_name(config: RunConfig) -> str:
-    """A name for the run's jobs from its folder's, as every scheduler takes it."""
+    """A name for the run's jobs from its folder's, as every scheduler takes it (KubeRay's begin with a letter)."""
     name = _JOB_NAME.sub("-", config.run_dir.name.lower()).strip("-")[:40].strip("-")
-    return name or "run"
+    return name if name[:1].isalpha() else f"run-{name}".strip("-")

@@ -56,8 +56,9 @@ class _Follower:
         """One attempt on this node; False when the leader fell silent."""
         own, size = attempt.nodes.index(self._me.name), attempt.ranks_per_node
         place = Place(
-            own * size, size, size * len(attempt.nodes), attempt.address, attempt.port, self._cluster.interface
-        )
+            own * size, size, size * len(attempt.nodes), attempt.address, attempt.port, self._cluster.interface,
+            self._cluster.gpus_per_node,
+        )  # fmt: skip
         ranks = LocalRanks(
             self._run_dir, place, self._config.training.threads_per_rank, environment=self._cluster.environment
         )

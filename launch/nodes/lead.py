@@ -129,7 +129,7 @@ class _Leader:
         with listening_socket(bound, size * len(nodes)) as listener:
             port = listener.getsockname()[1]
             interface = self._cluster.interface or (LOOPBACK_INTERFACE if alone else None)
-            place = Place(0, size, size * len(nodes), address, port, interface)
+            place = Place(0, size, size * len(nodes), address, port, interface, self._cluster.gpus_per_node)
             names = tuple(node.name for node in nodes)
             self._attempt = Attempt(self._number, "running", names, size, address, port)
             watch = Watch(self._config, self._limits, self._board, self._presence, self._attempt, nodes)

@@ -3,12 +3,16 @@
 The launcher reads them to tell a hang, `spanwright status` to tell where a run is, rank 0 to name a slow rank.
 `own_seconds` is the time of a step that a rank needs whatever the others do (its data and its forward passes): ranks
 wait for one another in the rest, so the whole step takes equally long on all of them.
+
+Where no launcher of ours reads them, as under torchrun, a rank watches itself (SPANWRIGHT_HANG_SECONDS).
 """
 
+import faulthandler
 import json
 import os
 import socket
 import statistics
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -17,6 +21,7 @@ from typing import NamedTuple
 
 from pipeline.training.loop import StepReport
 
+HANG_SECONDS = "SPANWRIGHT_HANG_SECONDS"
 _EVERY_SECONDS = 1.0
 _REMEMBERED_STEPS = 20
 
@@ -63,6 +68,25 @@ class Heartbeat:
         temporary.write_text(json.dumps(beat._asdict()), encoding="utf-8")
         os.replace(temporary, self._path)
         self._next = time.monotonic() + _EVERY_SECONDS
+
+
+class Watchdog:
+    """A hook: this rank ends, its stacks in its log, when a step is not followed by another within so many seconds.
+
+    The clock runs outside Python: it reaches a rank that waits in a collective for others that are gone.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __call__(self, report: StepReport) -> None:
+        """After a training step."""
+        faulthandler.dump_traceback_later(self._seconds, exit=True, file=sys.stderr)
+
+    @staticmethod
+    def close() -> None:
+        """Training has ended."""
+        faulthandler.cancel_dump_traceback_later()
 
 
 def read_beats(folder: Path) -> list[Beat]:

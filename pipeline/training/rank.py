@@ -1,11 +1,13 @@
 """One rank of a distributed training: who am I, on which device, and how to talk to the others.
 
 The environment is torchrun's: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT. A launcher on this machine may
-hand over the listening socket of the rendezvous (SPANWRIGHT_LISTEN_FD): then no other process can take its port.
+hand over the listening socket of the rendezvous (SPANWRIGHT_LISTEN_FD): then no other process can take its port. A
+cluster that promises GPUs says so (SPANWRIGHT_GPUS): without them a rank refuses, rather than train on a CPU.
 """
 
 import datetime
 import os
+import socket
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +16,7 @@ import torch.distributed as dist
 from data_prep.errors import InputError
 
 LISTEN_FD = "SPANWRIGHT_LISTEN_FD"
+GPUS = "SPANWRIGHT_GPUS"
 _TIMEOUT = datetime.timedelta(minutes=30)
 
 
@@ -42,8 +45,20 @@ def rank_from_environment() -> Rank:
             f"a rank needs RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT in its environment ({error}): "
             "start training with `spanwright train` or torchrun"
         ) from None
+    local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    _check_gpus(int(os.environ.get(GPUS, 0)), local_world_size)
     device = torch.device("cuda", local_index) if torch.cuda.is_available() else torch.device("cpu")
-    return Rank(index, world_size, local_index, int(os.environ.get("LOCAL_WORLD_SIZE", world_size)), device)
+    return Rank(index, world_size, local_index, local_world_size, device)
+
+
+def _check_gpus(promised: int, ranks: int) -> None:
+    found = torch.cuda.device_count()
+    if promised and found < ranks:
+        raise InputError(
+            f"{socket.gethostname()} shows {found} GPUs to {ranks} ranks, and the cluster has gpus_per_node={promised}"
+            ": ask for them (`nvidia-smi` on the node, a torch build with CUDA), or train on CPUs with "
+            "cluster.gpus_per_node=0"
+        )
 
 
 def set_threads(rank: Rank, threads_per_rank: int | None) -> int:

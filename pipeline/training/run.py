@@ -36,7 +36,7 @@ from pipeline.training.config import accumulation_steps
 from pipeline.training.continuing import Lineage, check_and_continue
 from pipeline.training.engine import Engine
 from pipeline.training.environment import describe_environment, environment_changes
-from pipeline.training.heartbeat import Heartbeat
+from pipeline.training.heartbeat import HANG_SECONDS, Heartbeat, Watchdog
 from pipeline.training.hooks import Evaluation, HealthReport, Reports
 from pipeline.training.loader import RankPositions, load_steps
 from pipeline.training.loop import Hook, Progress, train_steps
@@ -81,6 +81,8 @@ class Session:
         self.environment = describe_environment(config.training, rank, threads)
         self.store = open_store(config.checkpoints)
         self.heartbeat = Heartbeat(config.train_dir / "beats", rank.index)
+        seconds = os.environ.get(HANG_SECONDS)
+        self.watchdog: list[Hook] = [Watchdog(float(seconds))] if seconds else []
 
     def run(self) -> None:
         """Resume or start, train (again, after a rollback), and write the result. Collective."""
@@ -115,6 +117,7 @@ class Session:
             if found is not None:
                 restore_rank_generators(found[0], rank)
             stack.callback(self.heartbeat.write)
+            stack.callback(Watchdog.close)
             evaluation = Evaluation(engine, self.config, self.data, reports)
             guard = LossGuard(training.trouble, record.recent_losses if record else ())
             saving = Saving(
@@ -133,7 +136,7 @@ class Session:
             if training.trouble.action == "rollback":
                 saving.save_start(progress)
         told: list[Hook] = [reports.step, HealthReport(self.config, reports)] if reports else []
-        hooks: list[Hook] = [self.heartbeat, guard, *told, evaluation, saving]
+        hooks: list[Hook] = [self.heartbeat, *self.watchdog, guard, *told, evaluation, saving]
         try:
             progress = train_steps(
                 engine, steps, progress, positions.first_of, lambda step: step_plan(training, step), hooks,

@@ -1,18 +1,22 @@
 """A run that is small enough to be trained again and again, and the weights it must end with."""
 
+import contextlib
+import fcntl
 import json
+import os
+import signal
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 SPANWRIGHT = [sys.executable, "-m", "launch.cli"]
-STEPS = 12
+STEPS = 16
 CONFIG = f"""\
 extends: t5_span
 data:
@@ -66,10 +70,46 @@ def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*SPANWRIGHT, *arguments], stdout=output, stderr=subprocess.STDOUT, cwd=log.parent)
 
 
+@contextlib.contextmanager
+def paused(run_dir: Path, rank: int = 1) -> Iterator[int]:
+    """The process of `rank`, stopped within the block, and so is the training: lest it be done before a test acts."""
+    pid = read_json(run_dir / "train" / "beats" / f"rank-{rank}.json")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def is_told_to_stop(pid: int) -> bool:
+    """Whether SIGTERM waits for a stopped process: its launcher has passed the request on."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [pending] = [line.partition(":")[2] for line in lines if line.startswith("ShdPnd:")]
+    return bool(int(pending, 16) & 1 << (signal.SIGTERM - 1))
+
+
+@contextlib.contextmanager
+def made_once(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that test processes side by side share: within the block they take turns."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with open(folder / ".lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with small.yaml and its dataset in data/."""
-    folder = tmp_path_factory.mktemp("small")
+    with made_once(tmp_path_factory, "small") as folder:
+        if not (folder / "data" / "manifest.json").is_file():
+            _prepare(folder)
+    return folder
+
+
+def _prepare(folder: Path) -> None:
     stdlib = Path(sysconfig.get_path("stdlib"))
     texts = [path.read_text(encoding="utf-8") for name in ("json", "logging") for path in (stdlib / name).glob("*.py")]
     lines = (json.dumps({"text": text}) + "\n" for text in sorted(texts))
@@ -80,15 +120,17 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.fixture(scope="session")
-def undisturbed(prepared: Path) -> dict[str, Any]:
+def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The result of the run when nothing happens to it."""
-    done = subprocess.run(
-        [*SPANWRIGHT, "train", "small.yaml", "data.dir=data", "run.dir=undisturbed"],
-        cwd=prepared, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return read_json(prepared / "undisturbed" / "train" / "result.json")
+    result = prepared / "undisturbed" / "train" / "result.json"
+    with made_once(tmp_path_factory, "small"):
+        if not result.is_file():
+            done = subprocess.run(
+                [*SPANWRIGHT, "train", "small.yaml", "data.dir=data", "run.dir=undisturbed"],
+                cwd=prepared, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+    return read_json(result)

@@ -1,4 +1,8 @@
-"""A Slurm cluster of two nodes on this machine: munged, slurmctld and two slurmd, all our own processes."""
+"""A Slurm cluster of two nodes on this machine: munged, slurmctld and two slurmd, all our own processes.
+
+Jobs of the partition `urgent` push those of the others out: they are told by their own signal (USR1), killed when
+GraceTime is over, and requeued. The nodes have GPUs as far as Slurm knows: files that are none.
+"""
 
 import contextlib
 import os
@@ -33,9 +37,14 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=60
 SchedulerParameters=sched_interval=2
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4
-PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+SlurmctldParameters=preempt_send_user_signal
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+GresTypes=gpu
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 Gres=gpu:2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 Gres=gpu:2
+PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime={grace}
+PartitionName=urgent Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 """
 
 
@@ -48,10 +57,15 @@ def free_ports(number: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def slurm_site(folder: Path) -> Iterator[dict[str, str]]:
+def slurm_site(folder: Path, grace_seconds: int = 120) -> Iterator[dict[str, str]]:
     """The environment in which Slurm's commands reach the cluster; its daemons end with the block."""
+    folder.mkdir()
     config, key = folder / "slurm.conf", folder / "munge.key"
-    config.write_text(CONFIG.format(host=socket.gethostname(), ports=free_ports(3), folder=folder), encoding="utf-8")
+    config.write_text(
+        CONFIG.format(host=socket.gethostname(), ports=free_ports(3), folder=folder, grace=grace_seconds),
+        encoding="utf-8",
+    )
+    (folder / "gres.conf").write_text("NodeName=n[1-2] Name=gpu File=/dev/null,/dev/zero\n", encoding="utf-8")
     key.write_bytes(secrets.token_bytes(128))
     for path in (folder / "state", folder / "spool-n1", folder / "spool-n2"):
         path.mkdir()
@@ -69,7 +83,7 @@ def slurm_site(folder: Path) -> Iterator[dict[str, str]]:
                 daemons.append(subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT))
             if command is munge:
                 wait_for((folder / "munge.socket").exists, seconds=60)
-        wait_for(lambda: slurm(environment, "sinfo", "--noheader", "--format=%T").split() == ["idle"], seconds=120)
+        wait_for(lambda: _is_ready(environment, folder, daemons), seconds=120)
         yield environment
     finally:
         for daemon in reversed(daemons):
@@ -78,6 +92,13 @@ def slurm_site(folder: Path) -> Iterator[dict[str, str]]:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 daemon.wait(timeout=20)
             daemon.kill()
+
+
+def _is_ready(environment: dict[str, str], folder: Path, daemons: list[subprocess.Popen[bytes]]) -> bool:
+    ended = [number for number, daemon in enumerate(daemons) if daemon.poll() is not None]
+    said = [path.read_text() for number in ended for path in folder.glob(f"*-{number}.out")]
+    assert not ended, "\n".join(said)
+    return slurm(environment, "sinfo", "--noheader", "--partition=all", "--format=%T").split() == ["idle"]
 
 
 def slurm(environment: dict[str, str], *command: str) -> str:
