@@ -1,4 +1,4 @@
-"""Writes docs/recipes.md from what `spanwright recipes --json` says: run it after a recipe was added or changed.
+"""Writes docs/recipes.md from what the recipes say of themselves: run it after a recipe was added or changed.
 
 python docs/recipe_table.py
 """
@@ -23,7 +23,7 @@ loss that falls on real text, for an export that equals what was trained, for bi
 on two ranks as on one.
 
 Parameters are those of the recipe's own model with a vocabulary of {vocab}; `model=` takes another size. This page is
-written by `python docs/recipe_table.py` from what `spanwright recipes --json` says.
+written by `python docs/recipe_table.py` from the same data as `spanwright recipes --json`.
 """
 COLUMNS = "| recipe | what it does | source | reads | parameters | exports to |\n|---|---|---|---|---|---|\n"
 

@@ -167,11 +167,11 @@ def audit(folder: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of objects.")
 def recipes(as_json: bool) -> None:
     """The recipes that come with Spanwright, with sizes and sources."""
-    from launch.listing import recipe_facts, recipe_tables
+    from launch.listing import recipe_facts, recipe_tables, recipes_json
 
     facts = recipe_facts()
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        click.echo(recipes_json(facts))
     else:
         console.print(recipe_tables(facts))
 

@@ -1,6 +1,6 @@
 """`spanwright inspect`: what encoder, decoder and loss get, for a text or for a step of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.console import RenderableType
@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from data_prep.errors import InputError
 from data_prep.shards.names import MANIFEST_NAME
 from launch.terminal import table
+from launch.text_columns import columns_of_text
 from pipeline.checkpoint.load import newest_record
 from pipeline.config import RunConfig
 from pipeline.corruption.pieces import GivenSample, SampleLike
@@ -24,15 +25,24 @@ def inspect_text(config: RunConfig, text: str) -> Iterator[RenderableType]:
         raise InputError("inspect: --text is not UTF-8.")
     data = _open(config)
     ids = data.tokenizer.encode(text).astype(np.int64)
-    if config.columns:
-        names = ", ".join(wanted.name for wanted in config.columns)
-        raise InputError(f"inspect: this run reads {names} of a dataset, which --text has not. Use --step 1.")
+    columns = columns_of_text(text, ids, config.columns, data) if config.columns else {}
+    yield from _panels(config, data, list(_windows(config, data, ids, columns)))
+
+
+def _windows(
+    config: RunConfig, data: Data, ids: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> Iterator[GivenSample]:
+    """The windows of a text; where a pair's second segment may be another document's, that is one of the dataset."""
     window = config.stream.window
-    samples = [
-        GivenSample(position, ids[start : start + window], _offsets(config, len(ids[start : start + window])))
-        for position, start in enumerate(range(0, len(ids), window))
-    ]
-    yield from _panels(config, data, samples)
+    for position, start in enumerate(range(0, len(ids), window)):
+        part = slice(start, start + window)
+        yield GivenSample(
+            position,
+            ids[part],
+            _offsets(config, len(ids[part])),
+            {name: values[part] for name, values in columns.items()},
+            data.stream.sample(position) if config.corruption.reads_other else None,
+        )
 
 
 def _offsets(config: RunConfig, length: int) -> np.ndarray:
@@ -53,7 +63,7 @@ def inspect_step(config: RunConfig, step: int, num_samples: int) -> Iterator[Ren
     samples = [data.stream.sample(position) for position in range(first, min(first + num_samples, last + 1))]
     rows = [
         (str(s.position), str(s.epoch), str(s.shard), str(s.chunk), str(s.window), p.document_id, f"{p.start}-{p.stop}")
-        for s in samples
+        for s in [part for sample in samples for part in (sample, sample.other) if part is not None]
         for p in s.documents
     ]
     yield f"step {step} reads positions {first} to {last}; the first {len(samples)}:"
@@ -63,7 +73,7 @@ def inspect_step(config: RunConfig, step: int, num_samples: int) -> Iterator[Ren
 
 def _panels(config: RunConfig, data: Data, samples: Sequence[SampleLike]) -> Iterator[RenderableType]:
     views = data.micro_batches.maker.apply(samples)
-    yield from render(views, data.tokenizer, aligned=config.corruption.writes_after_sentinels)
+    yield from render(views, data.tokenizer, alignment=config.corruption.alignment)
 
 
 def _open(config: RunConfig) -> Data:

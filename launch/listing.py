@@ -1,6 +1,7 @@
 """What exists: recipes, checkpoints, damaged files."""
 
 import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from pipeline.validation import validate_tree
 
 # The vocabulary parameter counts are stated for: T5's own size.
 STATED_VOCAB_SIZE = 32128
+# What `spanwright recipes --json` says of a recipe; tables for people add its `summary`.
+JSON_FIELDS = ("name", "family", "needs", "parameters", "export", "source", "variants")
 
 
 def recipe_facts() -> list[dict[str, Any]]:
-    """One object per built-in recipe: name, family, source, needs, export, variants, and parameters at its own size."""
+    """One object per built-in recipe: JSON_FIELDS and `summary`; parameters are those at its own size."""
     facts = []
     for path in sorted((builtin_configs() / "recipes").glob("*.yaml")):
         config = load_config(str(path), ("data.paths=[corpus]",))
@@ -34,6 +37,11 @@ def recipe_facts() -> list[dict[str, Any]]:
             {**config.recipe.model_dump(mode="json", exclude={"columns"}), "parameters": parameters, "needs": needs}
         )
     return facts
+
+
+def recipes_json(facts: list[dict[str, Any]]) -> str:
+    """The facts for programs: a JSON list of objects."""
+    return json.dumps([{field: fact[field] for field in JSON_FIELDS} for fact in facts], indent=1)
 
 
 def recipe_tables(facts: list[dict[str, Any]]) -> RenderableType:

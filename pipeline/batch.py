@@ -36,7 +36,7 @@ class Batch:
     sample_positions: Array  # [T] int64, the run's position of the row's sample; -1 in the tail
     labels: Array | None = None  # [T] int32, IGNORED_LABEL where there is no loss
     token_types: Array | None = None  # [T] int32, the segment of a pair each row belongs to; None: all 0
-    pair_labels: Array | None = None  # [N] int32, 1 where the segments of a pair were swapped, else 0; or IGNORED_LABEL
+    pair_labels: Array | None = None  # [N] int32, 1 where a pair is not as its text is, else 0; or IGNORED_LABEL
 
     def to(self, device: "str | torch.device") -> "Batch":
         """The same batch as torch tensors on `device` (NumPy arrays are wrapped, not copied, on CPU)."""

@@ -7,11 +7,12 @@ Sentinel targets:
 3. `render` turns them into coloured lines that wrap at the terminal's width. A sentinel (<extra_id_3> shows as ⟨3⟩) and
    its span share a colour; spaces (·), line ends (⏎), tabs (⇥) and single bytes (\xE6) are visible.
 
-Any other layout: each view's tokens with its labels under them, as they are; nothing is claimed to be recovered.
+Any other layout: each view's tokens with its labels under them, as they are; nothing is claimed to be recovered. Where
+both views show the text at its own places (visible_only, a second draw), each place is one column.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from rich.cells import cell_len
@@ -22,14 +23,15 @@ from rich.text import Text
 from data_prep.tokenizer.special import SpecialTokens
 from data_prep.tokenizer.tokenizer import Tokenizer
 from data_prep.tokenizer.visible import visible
-from pipeline.batch import IGNORED_LABEL, MicroBatch, Views
+from pipeline.batch import IGNORED_LABEL, Batch, MicroBatch, Views
 from pipeline.corruption.layout import DECODER, ENCODER
 from pipeline.corruption.sampling import Int64Array
 
 _SPAN_COLOURS = ("green", "yellow", "magenta", "cyan", "red", "blue")
-_ROW_NAMES = ("encoder", "decoder", "target")
-_OF_VIEW = {ENCODER: (0, 2), DECODER: (1, 2)}  # the rows of a view that is shown by itself
-_ROW_LABEL_WIDTH = max(map(len, _ROW_NAMES)) + 2
+TARGET = "target"
+_ROW_LABEL_WIDTH = max(map(len, (ENCODER, DECODER, TARGET))) + 2
+
+Alignment = Literal["sentinels", "places", "none"]
 
 
 class Column(NamedTuple):
@@ -39,6 +41,14 @@ class Column(NamedTuple):
     decoder: int | None
     target: int | None
     span: int | None  # number of the span in its sequence; None for text that is not hidden
+
+
+class Row(NamedTuple):
+    """What is printed in one line: a token, or nothing, in each column."""
+
+    name: str
+    tokens: Sequence[int | None]
+    styles: Sequence[str]
 
 
 def align(views: Views, n: int, special: SpecialTokens) -> list[Column]:
@@ -77,74 +87,105 @@ def recover(views: Views, special: SpecialTokens) -> list[Int64Array]:
 
 
 def render(
-    micro_batch: MicroBatch, tokenizer: Tokenizer, samples: int | None = None, aligned: bool = True
+    micro_batch: MicroBatch, tokenizer: Tokenizer, samples: int | None = None, alignment: Alignment = "sentinels"
 ) -> Iterator[RenderableType]:
     """One panel for each sequence of the first `samples` samples (all of them if None).
 
-    With `aligned` the views are those of sentinel targets, shown side by side; else every view is shown by itself.
+    `alignment` says which rows of the views belong under each other: those of sentinel targets, those of the same
+    place in the text, or none.
     """
     views = micro_batch.views
     shown = set(micro_batch.positions[:samples].tolist())
     for n in range(views[ENCODER].num_sequences):
         position = int(views[ENCODER].sample_positions[views[ENCODER].sequence(n).start])
-        if position in shown and not aligned:
-            yield Panel(_separate(views, n, tokenizer), title=_plain_title(views, position, n), title_align="left")
-        elif position in shown:
+        if position not in shown:
+            continue
+        if alignment == "sentinels":
             columns = align(views, n, tokenizer.special)
-            yield Panel(_AlignedRows(columns, tokenizer), title=_title(columns, position, n), title_align="left")
+            body: RenderableType = AlignedRows(_rows_by_sentinel(columns), tokenizer)
+            title = _title(columns, position, n)
+        else:
+            rows = {name: _rows_of_view(name, view, n) for name, view in views.items()}
+            body = _by_place(rows, views, n, tokenizer) if alignment == "places" else _separate(rows, tokenizer)
+            title = _plain_title(views, position, n)
+        yield Panel(body, title=title, title_align="left")
 
 
-def _separate(views: Views, n: int, tokenizer: Tokenizer) -> Group:
-    """Each view's tokens, with its labels under them."""
-    parts: list[RenderableType] = []
-    for name, view in views.items():
-        rows = view.sequence(n)
-        tokens = view.tokens[rows].tolist()
-        labels = [None] * len(tokens) if view.labels is None else view.labels[rows].tolist()
-        pairs = [
-            (token, None if label == IGNORED_LABEL else label) for token, label in zip(tokens, labels, strict=True)
-        ]
-        columns = [
-            Column(token if name == ENCODER else None, token if name == DECODER else None, label, None)
-            for token, label in pairs
-        ]
-        parts.append(_AlignedRows(columns, tokenizer, _OF_VIEW[name]))
-    return Group(*parts)
+def _rows_by_sentinel(columns: Sequence[Column]) -> list[Row]:
+    """Encoder, decoder and target; a sentinel and its span share a colour."""
+
+    def style(column: Column, row: str) -> str:
+        if row == "decoder":  # the targets once more, one column later
+            return "dim"
+        if column.span is None:
+            return "" if column.target is None else "dim"
+        colour = _SPAN_COLOURS[column.span % len(_SPAN_COLOURS)]
+        return f"bold {colour}" if column.encoder is not None else colour
+
+    return [
+        Row(name, [getattr(column, name) for column in columns], [style(column, name) for column in columns])
+        for name in (ENCODER, DECODER, TARGET)
+    ]
 
 
-class _AlignedRows:
-    """Rows of `columns` (encoder, decoder, target), cut into blocks as wide as the terminal allows."""
+def _rows_of_view(name: str, view: Batch, n: int) -> list[Row]:
+    """The view's tokens, yellow where they have a label, and its labels, if it has any, in green."""
+    rows = view.sequence(n)
+    tokens: list[int | None] = view.tokens[rows].tolist()
+    if view.labels is None:
+        return [Row(name, tokens, [""] * len(tokens))]
+    labels = [None if label == IGNORED_LABEL else label for label in view.labels[rows].tolist()]
+    asked = ["" if label is None else "yellow" for label in labels]
+    return [Row(name, tokens, asked), Row(TARGET, labels, ["bold green"] * len(labels))]
 
-    def __init__(
-        self, columns: Sequence[Column], tokenizer: Tokenizer, rows: Sequence[int] = range(len(_ROW_NAMES))
-    ) -> None:
-        self.columns, self.tokenizer, self.rows = columns, tokenizer, rows
+
+def _separate(rows: Mapping[str, Sequence[Row]], tokenizer: Tokenizer) -> Group:
+    return Group(*(AlignedRows(own, tokenizer) for own in rows.values()))
+
+
+def _by_place(rows: Mapping[str, Sequence[Row]], views: Views, n: int, tokenizer: Tokenizer) -> "AlignedRows":
+    """Both views, what stands at one place of the text in one column. A row of the encoder says its place."""
+    size = len(rows[DECODER][0].tokens)
+    places = views[ENCODER].positions[views[ENCODER].sequence(n)].reshape(len(rows[ENCODER][0].tokens), -1)[:, 0]
+    placed = []
+    for name, tokens, styles in rows[ENCODER]:
+        at: list[int | None] = [None] * size
+        styled = [""] * size
+        for place, token, style in zip(places.tolist(), tokens, styles, strict=True):
+            at[place], styled[place] = token, style
+        placed.append(Row(name, at, styled))
+    return AlignedRows([*placed, *rows[DECODER]], tokenizer)
+
+
+class AlignedRows:
+    """Rows of one length, cut into blocks as wide as the terminal allows."""
+
+    def __init__(self, rows: Sequence[Row], tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.rows = [(row.name, [self._text(token) for token in row.tokens], row.styles) for row in rows]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay the columns out for the width in `options`."""
         room = max(options.max_width - _ROW_LABEL_WIDTH, 1)
-        block: list[tuple[Column, int]] = []
-        used = 0
-        for column in self.columns:
-            width = max(cell_len(self._text(token)) for token in column[:3])
-            if block and used + width > room:
-                yield from self._lines(block)
+        widths = [max(map(cell_len, column)) for column in zip(*(texts for _, texts, _ in self.rows), strict=True)]
+        first = used = 0
+        for place, width in enumerate(widths):
+            if place > first and used + width > room:
+                yield from self._lines(first, widths[first:place])
                 yield Text()
-                block, used = [], 0
-            block.append((column, width))
+                first, used = place, 0
             used += width
-        yield from self._lines(block)
+        yield from self._lines(first, widths[first:])
 
-    def _lines(self, block: Sequence[tuple[Column, int]]) -> Iterator[Text]:
-        for row in self.rows:
-            name = _ROW_NAMES[row]
+    def _lines(self, first: int, widths: Sequence[int]) -> Iterator[Text]:
+        block = slice(first, first + len(widths))
+        for number, (name, texts, styles) in enumerate(self.rows):
             line = Text(no_wrap=True, overflow="fold")
             line.append(name.ljust(_ROW_LABEL_WIDTH), style="dim")
-            for column, width in block:
-                text = self._text(column[row])
-                line.append(text + " " * (width - cell_len(text)), style=self._style(column, row))
+            for text, style, width in zip(texts[block], styles[block], widths, strict=True):
+                line.append(text + " " * (width - cell_len(text)), style=style)
             line.rstrip()
-            if row == self.rows[0] or any(column[row] is not None for column, _ in block):
+            if number == 0 or any(texts[block]):
                 yield line
 
     def _text(self, token: int | None) -> str:
@@ -153,16 +194,6 @@ class _AlignedRows:
         sentinels = self.tokenizer.special.sentinels
         return f"⟨{token - sentinels[0]}⟩" if token in sentinels else visible(self.tokenizer.id_to_piece(token))
 
-    def _style(self, column: Column, row: int) -> str:
-        if len(self.rows) < len(_ROW_NAMES):  # a view by itself
-            return "bold green" if row == _ROW_NAMES.index("target") else ""
-        if row == _ROW_NAMES.index("decoder"):  # the targets once more, one column later
-            return "dim"
-        if column.span is None:
-            return "" if column.target is None else "dim"
-        colour = _SPAN_COLOURS[column.span % len(_SPAN_COLOURS)]
-        return f"bold {colour}" if column.encoder is not None else colour
-
 
 def _plain_title(views: Views, position: int, n: int) -> str:
     targets = (
@@ -170,7 +201,10 @@ def _plain_title(views: Views, position: int, n: int) -> str:
         for view in views.values()
         if view.labels is not None
     )
-    return f"position {position}, sequence {n}: {sum(targets)} targets"
+    pairs = views[ENCODER].pair_labels
+    asked = IGNORED_LABEL if pairs is None else int(pairs[n])
+    pair = "" if asked == IGNORED_LABEL else f", pair {'changed' if asked else 'as in the text'}"
+    return f"position {position}, sequence {n}: {sum(targets)} targets{pair}"
 
 
 def _title(columns: Sequence[Column], position: int, n: int) -> str:

@@ -17,7 +17,7 @@ what reading the next sample costs. Reading stays inside one block at a time, so
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,13 +27,14 @@ from data_prep.section import Positive, Section
 from data_prep.shards.cache import BoundedCache
 from data_prep.shards.packing import DEFAULT_MAX_PIECES, Packing, Windows
 from data_prep.shards.reader import Split
-from pipeline.corruption.philox import stream_key
+from pipeline.corruption.philox import random_bits, stream_key
 from pipeline.permutation import permute, permute_array
 from pipeline.token_columns import SPANS, WantedColumn, check_kinds, token_column
 
 _PLAN_CACHE_BYTES = 64 << 20
 _COUNT_CACHE_SHARDS = 4096
 _COLUMN_CACHE_BYTES = 32 << 20
+_OTHER_DRAWS = 10
 
 
 class StreamConfig(Section):
@@ -89,12 +90,20 @@ class Sample:
     piece_starts: np.ndarray = field(repr=False)  # [pieces] int64, the first token of each piece within the chunk
     split: Split = field(repr=False)
     columns: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)  # [n] uint8 each, those asked for
+    other: "Sample | None" = field(default=None, repr=False)  # a window of other documents, where asked for
+
+    @property
+    def document_numbers(self) -> list[int]:
+        """Which document of its chunk each piece comes from."""
+        docs = self.split.chunk(self.chunk).docs
+        numbers: list[int] = (np.searchsorted(docs, self.piece_starts, side="right") - 1).tolist()
+        return numbers
 
     @property
     def documents(self) -> list[Piece]:
         """Where each piece comes from (reads the document ids of its chunk)."""
         docs, ids = self.split.chunk(self.chunk).docs, self.split.document_ids(self.chunk)
-        numbers = np.searchsorted(docs, self.piece_starts, side="right") - 1
+        numbers = np.array(self.document_numbers)
         starts = self.piece_starts - docs[numbers]
         stops = starts + np.diff(self.piece_offsets)
         return [
@@ -108,9 +117,11 @@ class Stream:
 
     def __init__(
         self, split: Split, config: StreamConfig, seed: int, name: str = "train", shuffle: bool = True,
-        columns: Sequence[WantedColumn] = (),
+        columns: Sequence[WantedColumn] = (), others: bool = False,
     ) -> None:  # fmt: skip
+        """With `others` each sample has another one of its block beside it, of other documents."""
         self.split, self.config, self.seed, self.name, self.shuffle = split, config, seed, name, shuffle
+        self._others = others
         self._columns = tuple(columns)
         for wanted in self._columns:
             check_kinds(split, wanted)
@@ -156,6 +167,24 @@ class Stream:
 
     def sample(self, position: int) -> Sample:
         """The sample at `position` (samples consumed by the whole run before it, from 0; any epoch)."""
+        own = self._window(position)
+        return replace(own, other=self._other(own)) if self._others else own
+
+    def _other(self, own: Sample) -> Sample | None:
+        """A drawn window of the block without a document of `own`; None if ten draws give none (as in BERT's code)."""
+        epoch, rank = divmod(own.position, len(self))
+        _, offsets = self._orders.get(epoch, lambda: self._block_order(epoch))
+        slot = int(np.searchsorted(offsets, rank, side="right")) - 1
+        first, size = int(offsets[slot]), int(offsets[slot + 1] - offsets[slot])
+        key = stream_key(self.seed, f"{self.name}/others")
+        for bits in random_bits(key, own.position, 0, np.arange(_OTHER_DRAWS)).tolist():
+            step = 1 + (bits * (size - 1) >> 32)
+            other = self._window(epoch * len(self) + first + (rank - first + step) % size)
+            if other.chunk != own.chunk or not set(other.document_numbers) & set(own.document_numbers):
+                return other
+        return None
+
+    def _window(self, position: int) -> Sample:
         location = self.locate(position)
         plan = self._plan(location.chunk)
         first, last = plan.window_offsets[location.window], plan.window_offsets[location.window + 1]

@@ -5,6 +5,7 @@ first token of a span, CONTINUES at its others, OUTSIDE everywhere else. Of span
 first stays, among those the longest; the others are part of it.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -43,11 +44,15 @@ def token_column(split: Split, chunk: int, wanted: WantedColumn) -> np.ndarray:
 
 
 def _span_marks(chunk: MappedChunk, kinds: set[int]) -> np.ndarray:
-    spans = chunk.column(SPANS)
-    document_starts = np.repeat(chunk.docs[:-1], np.diff(chunk.span_offsets(SPANS)))
-    taken = np.isin(spans[:, 2], sorted(kinds))
-    starts, stops = (spans[taken, side] + document_starts[taken] for side in (0, 1))
-    marks = np.full(len(chunk.tokens), OUTSIDE, np.uint8)
+    spans = chunk.column(SPANS).astype(np.int64)
+    spans[:, :2] += np.repeat(chunk.docs[:-1], np.diff(chunk.span_offsets(SPANS)))[:, None]
+    return span_marks(spans, len(chunk.tokens), kinds)
+
+
+def span_marks(spans: np.ndarray, num_tokens: int, kinds: Collection[int]) -> np.ndarray:
+    """The marks [num_tokens] uint8 of those of `spans` (start, stop, kind; [spans, 3]) that are of these kinds."""
+    starts, stops = spans[np.isin(spans[:, 2], sorted(kinds)), :2].T
+    marks = np.full(num_tokens, OUTSIDE, np.uint8)
     order, end = np.lexsort((-stops, starts)), 0  # by start, longer ones first
     for start, stop in zip(starts[order].tolist(), stops[order].tolist(), strict=True):
         if start >= end:

@@ -12,6 +12,7 @@ from data_prep.section import Section
 from data_prep.tokenizer.special import NUM_SPARES
 from pipeline.corruption.bounds import most_rows
 from pipeline.corruption.layout import DECODER, ENCODER, FullReconstruction, InPlace, SentinelTargets, VisibleOnly
+from pipeline.corruption.pairs import NextSentence, SentenceOrder
 from pipeline.corruption.permuted import Permuted
 from pipeline.corruption.reorder import SENTENCES
 from pipeline.corruption.replace import Dropped, MaskPerSpan, SentinelPerSpan, TokenByToken
@@ -127,7 +128,7 @@ class CorruptionConfig(Section):
             self.second.check(window, max_pieces, num_sentinels)
 
     def _check_parts_fit(self) -> None:
-        if self._makes_pairs and (self.second_draw is not None or not getattr(self.layout, "ends", False)):
+        if self.pairs is not None and (self.second_draw is not None or not getattr(self.layout, "ends", False)):
             raise InputError(
                 "corruption.layout.pairs: a pair is [CLS] A [SEP] B [SEP] of one text, read by the encoder alone. Use "
                 "ends: true without second_draw, or leave pairs out."
@@ -153,7 +154,7 @@ class CorruptionConfig(Section):
         if self.second_draw is not None:
             raise InputError("corruption: second_draw and mixture are both given. Leave one out.")
         for number, part in enumerate(self.mixture):
-            if part.corruption._makes_pairs:
+            if part.corruption.pairs is not None:
                 raise InputError(
                     f"corruption.mixture: part {number} has layout.pairs, which a mixture has no place for."
                 )
@@ -223,13 +224,27 @@ class CorruptionConfig(Section):
         )
 
     @property
-    def _own_columns(self) -> tuple[WantedColumn, ...]:
-        reorders = isinstance(self.layout, FullReconstruction) and self.layout.reorder
-        return (*self.select.columns, *((WantedColumn(SENTENCES),) if reorders or self._makes_pairs else ()))
+    def alignment(self) -> Literal["sentinels", "places", "none"]:
+        """Which rows of the views belong under each other when they are shown (pipeline/inspection.py)."""
+        if self.writes_after_sentinels:
+            return "sentinels"
+        both = DECODER in self.views and not self.mixture
+        return "places" if both and isinstance(self.layout, InPlace | VisibleOnly) else "none"
 
     @property
-    def _makes_pairs(self) -> bool:
-        return isinstance(self.layout, InPlace) and self.layout.pairs is not None
+    def _own_columns(self) -> tuple[WantedColumn, ...]:
+        reorders = isinstance(self.layout, FullReconstruction) and self.layout.reorder
+        return (*self.select.columns, *((WantedColumn(SENTENCES),) if reorders or self.pairs is not None else ()))
+
+    @property
+    def pairs(self) -> SentenceOrder | NextSentence | None:
+        """How texts become pairs, if they do."""
+        return self.layout.pairs if isinstance(self.layout, InPlace) else None
+
+    @property
+    def reads_other(self) -> bool:
+        """Whether a sample brings a window of other documents with it."""
+        return isinstance(self.pairs, NextSentence)
 
 
 def _with_path(rule: _Replace, resolve: Callable[[str], str]) -> _Replace:

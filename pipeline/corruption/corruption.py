@@ -4,7 +4,8 @@ Invariant: a sample's rows in every view depend on (config, seed, position, its 
 beside it.
 
 Stages
-1. gather   the windows' pieces into flat arrays                            (pieces.py)
+1. gather   the windows' pieces into flat arrays                            (pieces.py);
+            where they become pairs, draw the cuts                          (pairs.py, next_sentence.py)
 2. mask     select, replace, lay out and pad them, all samples in one call  (pipeline/kernels/masking);
             of a mixture, the samples of each part in one call              (mixture.py)
 3. segment  positions of two levels, in the views that want them            (segments.py)
@@ -12,6 +13,7 @@ Stages
 `apply` does both. They may be done in two places: loader workers gather, and masking follows on the device.
 """
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ from pipeline.batch import MicroBatch, Views
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.layout import DECODER, ENCODER
 from pipeline.corruption.mixture import Mixture
+from pipeline.corruption.next_sentence import with_next
+from pipeline.corruption.pairs import NextSentence, SentenceOrder, draw_cuts
 from pipeline.corruption.philox import stream_key
 from pipeline.corruption.pieces import Pieces, SampleLike, gather_pieces
 from pipeline.corruption.reorder import SENTENCES
@@ -71,6 +75,8 @@ class Corruption:
         self._second: Corruption | None = None
         if config.mixture and segmented:
             raise InputError("model.positions: bipe has positions of two levels, which a mixture has not. Use another.")
+        if config.pairs is not None and segmented:
+            raise InputError("model.positions: bipe numbers sentences, which pairs move about. Use another scheme.")
         if config.mixture:
             bound = (special, vocab_size, window, max_pieces, seed)
             self._parts = [Corruption(part.corruption, *bound, f"{name}/{n}") for n, part in enumerate(config.mixture)]
@@ -88,6 +94,7 @@ class Corruption:
             max_pieces=max_pieces,
             key=stream_key(seed, name),
         )
+        self._next_key = stream_key(seed, f"{name}/next")
         if config.second:
             own = [ENCODER] if DECODER in segmented else []
             self._second = Corruption(
@@ -113,7 +120,13 @@ class Corruption:
         """The raw text of B samples, and the columns that are read with it."""
         pieces = gather_pieces(samples, self._columns)
         self._assert_fits(pieces)
-        return pieces
+        return pieces if self.config.pairs is None else self._cut(self.config.pairs, pieces, samples)
+
+    def _cut(self, pairs: SentenceOrder | NextSentence, pieces: Pieces, samples: Sequence[SampleLike]) -> Pieces:
+        cuts = draw_cuts(pairs, pieces, self._plan.key)
+        if cuts.swaps:
+            return dataclasses.replace(pieces, cuts=cuts)
+        return with_next(pieces, cuts, samples, self._next_key)
 
     def mask_on(self, device: "torch.device", pieces: Pieces) -> MicroBatch:
         """What apply gives, as tensors on `device`, masked there."""

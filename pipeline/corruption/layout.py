@@ -17,7 +17,7 @@ import numpy as np
 from data_prep.section import Section
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import IGNORED_LABEL
-from pipeline.corruption.pairs import SentenceOrder
+from pipeline.corruption.pairs import Pairs
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.replace import Replacement
 from pipeline.corruption.sampling import Int64Array, indices_within, offsets_of
@@ -120,7 +120,7 @@ class InPlace(Section):
 
     kind: Literal["in_place"] = "in_place"
     ends: bool = True
-    pairs: SentenceOrder | None = None
+    pairs: Pairs | None = None
 
     needs_length: ClassVar[bool] = True
     needs_order: ClassVar[bool] = False
@@ -129,7 +129,7 @@ class InPlace(Section):
         """The rows one piece has, by its length: [W] int64 tables."""
         lengths = np.arange(len(filled))
         parting = (lengths >= 2) & (self.pairs is not None)
-        return {ENCODER: lengths + 2 * np.minimum(lengths, 1) * self.ends + parting}
+        return {ENCODER: lengths + end_rows(lengths, self.ends) + parting}
 
     def targets(self, selected: Budget, filled: Int64Array) -> Int64Array:
         """The most labels one piece has, by its length: [W] int64."""
@@ -140,27 +140,20 @@ class InPlace(Section):
     ) -> dict[str, PieceRows]:
         """The view of every piece."""
         tokens, labels = filled_in(pieces, selection, replacement)
-        if not self.ends:
-            return {ENCODER: PieceRows(tokens, pieces.offsets, labels=labels)}
-        ends = 2 * np.minimum(pieces.lengths, 1)
-        offsets = offsets_of(pieces.lengths + ends)
-        place = np.arange(len(tokens)) + np.repeat(offsets[:-1] - pieces.offsets[:-1] + 1, pieces.lengths)
-        rows = PieceRows(np.full(offsets[-1], special.cls), offsets, labels=np.full(offsets[-1], IGNORED_LABEL))
-        rows.tokens[offsets[1:][ends > 0] - 1] = special.sep
-        rows.tokens[place] = tokens
-        assert rows.labels is not None, "just made"
-        rows.labels[place] = labels
-        return {ENCODER: rows}
+        rows = PieceRows(tokens, pieces.offsets, labels=labels)
+        return {ENCODER: with_ends(rows, pieces.lengths, special) if self.ends else rows}
 
 
 class VisibleOnly(Section):
     """MAE-LM, 3ML: the encoder gets only the tokens that were not selected, each at its own position; the decoder gets
-    the whole text as the replacement rule left it, with labels at the selected places.
+    the whole text as the replacement rule left it, with labels at the selected places. With `ends` both are between cls
+    and sep.
 
-    Meng et al. 2024 (MAE-LM), section 3; Liao et al. 2022 (3ML), section 2. No token is added at either end.
+    Meng et al. 2024 (MAE-LM), section 3; Liao et al. 2022 (3ML), section 2 and figure 2.
     """
 
     kind: Literal["visible_only"] = "visible_only"
+    ends: bool = False
 
     needs_length: ClassVar[bool] = True
     needs_order: ClassVar[bool] = False
@@ -168,7 +161,8 @@ class VisibleOnly(Section):
     def rows(self, selected: Budget, filled: Int64Array) -> dict[str, Int64Array]:
         """The most rows one piece has in each view, by its length: [W] int64 tables."""
         lengths = np.arange(len(filled))
-        return {ENCODER: lengths - selected.fewest_tokens, DECODER: lengths}
+        ends = end_rows(lengths, self.ends)
+        return {ENCODER: lengths - selected.fewest_tokens + ends, DECODER: lengths + ends}
 
     def targets(self, selected: Budget, filled: Int64Array) -> Int64Array:
         """The most labels one piece has, by its length: [W] int64."""
@@ -182,7 +176,40 @@ class VisibleOnly(Section):
         visible = ~selection.mask(len(tokens))
         offsets = offsets_of(visible)[pieces.offsets]
         seen = PieceRows(pieces.tokens[visible], offsets, positions=indices_within(pieces.offsets)[visible])
-        return {ENCODER: seen, DECODER: PieceRows(tokens, pieces.offsets, labels=labels)}
+        views = {ENCODER: seen, DECODER: PieceRows(tokens, pieces.offsets, labels=labels)}
+        if not self.ends:
+            return views
+        return {name: with_ends(rows, pieces.lengths, special) for name, rows in views.items()}
+
+
+def end_rows(lengths: Int64Array, ends: bool) -> Int64Array:
+    """The rows that cls and sep add to pieces of these lengths."""
+    return 2 * np.minimum(lengths, 1) * ends
+
+
+def with_ends(rows: PieceRows, lengths: Int64Array, special: SpecialTokens, sep_last: bool = True) -> PieceRows:
+    """`rows` of pieces of these lengths [P], with cls before each that has tokens and sep after it (or after cls).
+
+    Positions count cls; neither has a label. A piece none of whose tokens are among `rows` still has its ends.
+    """
+    counts, some = np.diff(rows.offsets), lengths > 0
+    offsets = offsets_of(counts + end_rows(lengths, True))
+    before = 1 if sep_last else 2
+    place = np.arange(len(rows.tokens)) + np.repeat(offsets[:-1] - rows.offsets[:-1] + before, counts)
+    first = offsets[:-1][some]
+    last = offsets[1:][some] - 1 if sep_last else first + 1
+
+    def laid(values: Int64Array, at_cls: int, at_sep: int | Int64Array) -> Int64Array:
+        out = np.empty(offsets[-1], np.int64)
+        out[place], out[first], out[last] = values, at_cls, at_sep
+        return out
+
+    return PieceRows(
+        laid(rows.tokens, special.cls, special.sep),
+        offsets,
+        labels=None if rows.labels is None else laid(rows.labels, IGNORED_LABEL, IGNORED_LABEL),
+        positions=None if rows.positions is None else laid(rows.positions + 1, 0, lengths[some] + 1),
+    )
 
 
 def _text_rows(selected: Budget, filled: Int64Array) -> Int64Array:

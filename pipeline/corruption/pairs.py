@@ -1,17 +1,19 @@
-"""Pairs: a text cut in two at a sentence, as [CLS] A [SEP] B [SEP] with token types, in its order or swapped.
+"""Pairs: a text cut in two at a sentence, as [CLS] A [SEP] B [SEP] with token types, and a question about the two.
 
-Which of the two is asked of the model (sentence order prediction; Lan et al. 2020, ALBERT, section 3.1). The cut is one
-of the text's sentence starts, drawn; a text of one sentence stays whole and asks nothing. What was selected and what
-stands there is decided before: both halves keep their rows, so labels go with them.
+`order`: are they in their order, or swapped? (Sentence order prediction; Lan et al. 2020, ALBERT, section 3.1.)
+`next`: does B follow A, or is it from another document? (Next sentence prediction; Devlin et al. 2019, section 3.1.)
 
-1. cut      the drawn sentence start of each piece, and whether it is swapped
-2. arrange  each sequence as five runs of the in-place view: cls, first, sep, second, sep
+The cut is one of the text's sentence starts, drawn; a text of one sentence stays whole and asks nothing.
+
+1. cut      the drawn sentence start of each piece, and a coin; before anything is selected
+2. replace  (`next`) what follows the cut, by text of another document (next_sentence.py)
+3. arrange  when the text is masked: each sequence as five runs of the in-place view: cls, first, sep, second, sep. Both
+            halves keep their rows, so labels go with them.
 
 Shape suffixes: P pieces, R rows of the new view.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,10 +21,9 @@ from pydantic import Field
 from data_prep.section import Section
 from pipeline.batch import IGNORED_LABEL, Batch
 from pipeline.corruption.philox import Key
-from pipeline.corruption.pieces import Pieces
+from pipeline.corruption.pieces import Cuts, Pieces
 from pipeline.corruption.reorder import SENTENCES
 from pipeline.corruption.sampling import (
-    BoolArray,
     Int64Array,
     Purpose,
     happens,
@@ -43,16 +44,28 @@ class SentenceOrder(Section):
     kind: Literal["order"] = "order"
     swapped: float = Field(default=0.5, gt=0.0, lt=1.0)
 
-
-@dataclass(frozen=True)
-class Cuts:
-    """Of each piece: the tokens before its cut (0: it stays whole), and whether the halves are swapped."""
-
-    before: Int64Array  # [P]
-    swapped: BoolArray  # [P]
+    @property
+    def chance(self) -> float:
+        """The share of pairs that are not as the text is."""
+        return self.swapped
 
 
-def draw_cuts(config: SentenceOrder, pieces: Pieces, key: Key) -> Cuts:
+class NextSentence(Section):
+    """Two consecutive segments of a text; in a share of `random` of the pairs the second is another document's."""
+
+    kind: Literal["next"] = "next"
+    random: float = Field(default=0.5, gt=0.0, lt=1.0)
+
+    @property
+    def chance(self) -> float:
+        """The share of pairs that are not as the text is."""
+        return self.random
+
+
+Pairs = Annotated[SentenceOrder | NextSentence, Field(discriminator="kind")]
+
+
+def draw_cuts(config: SentenceOrder | NextSentence, pieces: Pieces, key: Key) -> Cuts:
     """One sentence start of each piece but its first, by its first token's bits; one coin, by its second token's."""
     units = marked_units(pieces, SENTENCES)
     first_P, second_P = (np.minimum(pieces.offsets[:-1] + n, max(len(pieces.tokens) - 1, 0)) for n in (0, 1))
@@ -61,14 +74,18 @@ def draw_cuts(config: SentenceOrder, pieces: Pieces, key: Key) -> Cuts:
     chosen = units.offsets[:-1] + 1 + in_range(bits_T[first_P], chances)
     starts = np.append(units.starts, 0)[np.minimum(chosen, len(units.starts))]
     before = np.where(chances > 0, starts - pieces.offsets[:-1], 0)
-    return Cuts(before, happens(bits_T[second_P], threshold(config.swapped)) & (before > 0))
+    changed = happens(bits_T[second_P], threshold(config.chance)) & (before > 0)
+    return Cuts(before, changed, swaps=config.kind == "order")
 
 
-def as_pairs(view: Batch, pieces: Pieces, cuts: Cuts, pad: int) -> Batch:
-    """The in-place `view` (with its ends) of `pieces`, cut, in as many rows; `pair_labels` is 1 where swapped, else 0.
+def as_pairs(view: Batch, pieces: Pieces, pad: int) -> Batch:
+    """The in-place `view` (with its ends) of `pieces`, cut, in as many rows; `pair_labels` is 1 where the pair is not
+    as the text is, else 0.
 
     Positions and rows of the sample count anew.
     """
+    assert pieces.cuts is not None, "drawn when the text was gathered"
+    cuts = pieces.cuts
     source, runs, offsets = _arranged(view, pieces, cuts)
     cut = cuts.before > 0
     num_samples, num_rows = len(pieces.positions), len(source)
@@ -77,7 +94,7 @@ def as_pairs(view: Batch, pieces: Pieces, cuts: Cuts, pad: int) -> Batch:
     cu_seqlens[: len(offsets)] = offsets
     sample_offsets = offsets[np.searchsorted(pieces.samples, np.arange(num_samples + 1))]
     pair_labels = np.full(num_samples * max_pieces, IGNORED_LABEL, np.int32)
-    pair_labels[: len(cut)][cut] = cuts.swapped[cut]
+    pair_labels[: len(cut)][cut] = cuts.changed[cut]
     assert view.labels is not None, "an in-place view has labels"
     types = (runs >= SECOND_RUN) & np.repeat(cut, np.diff(offsets))
     return Batch(
@@ -99,7 +116,7 @@ def _arranged(view: Batch, pieces: Pieces, cuts: Cuts) -> tuple[Int64Array, Int6
     one, end = np.minimum(lengths, 1), begins + 1 + lengths
     halves = np.stack([text, text + cuts.before])
     sizes = np.stack([cuts.before, lengths - cuts.before])
-    order = np.where(cuts.swapped, [[1], [0]], [[0], [1]])
+    order = np.where(cuts.changed & cuts.swaps, [[1], [0]], [[0], [1]])
     (first, second), (first_size, second_size) = (np.take_along_axis(values, order, 0) for values in (halves, sizes))
     starts = np.stack([begins, first, end, second, end], axis=1)
     counts = np.stack([one, first_size, one * (cuts.before > 0), second_size, one], axis=1)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.corruption.philox import Key, UInt32Array
-from pipeline.corruption.sampling import Int64Array, Purpose, unit_bits
+from pipeline.corruption.sampling import BoolArray, Int64Array, Purpose, unit_bits
 
 
 class SampleLike(Protocol):
@@ -37,6 +37,10 @@ class SampleLike(Protocol):
     def columns(self) -> Mapping[str, npt.NDArray[np.uint8]]:
         """[n] each: what the rules read beside the tokens (pipeline/token_columns.py)."""
 
+    @property
+    def other(self) -> "SampleLike | None":
+        """A window of other documents, for pairs of two documents (next_sentence.py)."""
+
 
 @dataclass(frozen=True, eq=False)
 class GivenSample:
@@ -46,6 +50,16 @@ class GivenSample:
     tokens: npt.NDArray[np.integer]
     piece_offsets: npt.NDArray[np.integer]
     columns: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    other: "SampleLike | None" = None
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Of each piece: the tokens before its cut (0: it stays whole), and whether the pair is not as the text is."""
+
+    before: Int64Array  # [P]
+    changed: BoolArray  # [P]
+    swaps: bool  # the change is that the halves are swapped; else what follows the cut was replaced
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class Pieces:
     positions: Int64Array  # [B], the run's positions
     columns: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)  # [T] each
     original: Int64Array | None = None  # [T], the text before it was reordered, if it was
+    cuts: Cuts | None = None  # where texts become pairs, if they do
 
     @functools.cached_property
     def lengths(self) -> Int64Array:

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.batch import Views
-from pipeline.corruption.layout import PieceRows
+from pipeline.corruption.layout import PieceRows, end_rows
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.reorder import SENTENCES, reordered
 from pipeline.corruption.replace import Draws, Replacement
-from pipeline.corruption.sampling import Int64Array, indices_within
+from pipeline.corruption.sampling import Int64Array, indices_within, offsets_of
 from pipeline.corruption.select import Selection
 from pipeline.kernels.masking.plan import MaskingPlan
 
@@ -51,7 +51,10 @@ def segment_positions(plan: MaskingPlan, pieces: Pieces) -> dict[str, Int64Array
     fills = dataclasses.replace(replacement, tokens=numbers_T[_filled_for(shown, selection, replacement)])
     nothing = dict.fromkeys(("pad", "eos", "bos", "cls", "sep"), _NO_SENTENCE)
     views = plan.config.layout.lay_out(numbered, selection, fills, dataclasses.replace(plan.special, **nothing))
-    return {name: _as_shown(rows) if rows.positions is None else _as_in(shown, rows) for name, rows in views.items()}
+    ends = getattr(plan.config.layout, "ends", False)
+    return {
+        name: _as_shown(rows) if rows.positions is None else _as_in(shown, rows, ends) for name, rows in views.items()
+    }
 
 
 def _begins(pieces: Pieces) -> npt.NDArray[np.bool_]:
@@ -101,10 +104,19 @@ def _as_shown(rows: PieceRows) -> Int64Array:
     return np.stack([_count(begins, rows.offsets), _places(begins)], axis=1)
 
 
-def _as_in(pieces: Pieces, rows: PieceRows) -> Int64Array:
+def _as_in(pieces: Pieces, rows: PieceRows, ends: bool) -> Int64Array:
     assert rows.positions is not None, "positions of the text"
-    source = np.repeat(pieces.offsets[:-1], np.diff(rows.offsets)) + rows.positions
-    return np.stack([_sentence_numbers(pieces), _places(_begins(pieces))], axis=1)[source]
+    lengths, numbers = pieces.lengths, _sentence_numbers(pieces)
+    counts = np.ones_like(numbers)  # what is added at an end is in the sentence of the token there
+    if ends:
+        for edge in (pieces.offsets[:-1], pieces.offsets[1:] - 1):
+            counts[edge[lengths > 0]] += 1
+    numbers = np.repeat(numbers, counts)
+    offsets = offsets_of(lengths + end_rows(lengths, ends))
+    begins = np.diff(numbers, prepend=_NO_SENTENCE) != 0
+    begins[offsets[:-1][lengths > 0]] = True
+    source = np.repeat(offsets[:-1], np.diff(rows.offsets)) + rows.positions
+    return np.stack([numbers, _places(begins)], axis=1)[source]
 
 
 def _padded(levels_R2: Int64Array, size: int) -> npt.NDArray[np.int32]:

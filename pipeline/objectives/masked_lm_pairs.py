@@ -1,10 +1,11 @@
-"""Masked language modelling of pairs: also, are the two segments in their order?
+"""Masked language modelling of pairs: also, are the two segments in their order, or does the second follow the first?
 
-MacBERT (Cui et al. 2020, section 3.2), BERT with sentence order prediction in the place of the next sentence (Lan et
-al. 2020, ALBERT, section 3.1). View: "encoder", in place with pairs.
+BERT with next sentence prediction (Devlin et al. 2019, section 3.1, task 2), or with sentence order prediction in its
+place (Lan et al. 2020, ALBERT, section 3.1; MacBERT, Cui et al. 2020, section 3.2). View: "encoder", in place with
+pairs.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -15,22 +16,32 @@ from pipeline.model.config import ModelConfig
 from pipeline.model.initialisation import initialise
 from pipeline.model.labels import at_labels, labelled
 from pipeline.model.pretrained import EncoderModel
-from pipeline.objectives._token_prediction import Config as Config
+from pipeline.objectives._token_prediction import Config as TokenConfig
 
 if TYPE_CHECKING:
     from pipeline.config import RunConfig
 
-MASKED_LM, ORDER = "masked_lm", "sentence_order"
+MASKED_LM = "masked_lm"
+ASKED_BY = {"order": "sentence_order", "next": "next_sentence"}  # what a kind of pairs can be asked
 VIEWS = ("encoder",)
 ARCHITECTURES = ("bert",)
 
 
+class Config(TokenConfig):
+    """As masked_lm; and what is asked of a pair, which is the name of the loss term too."""
+
+    asks: Literal["sentence_order", "next_sentence"] = "sentence_order"
+
+
 def check(config: Config, run: "RunConfig") -> None:
-    """InputError unless the corruption makes pairs."""
-    if getattr(run.corruption.layout, "pairs", None) is None:
+    """InputError unless the corruption makes the pairs that are asked about."""
+    wanted = next(kind for kind, asked in ASKED_BY.items() if asked == config.asks)
+    pairs = run.corruption.pairs
+    if pairs is None or pairs.kind != wanted:
         raise InputError(
-            "corruption.layout.pairs: objective masked_lm_pairs asks for the order of two segments: use pairs {kind: "
-            "order}, or objective masked_lm"
+            f"corruption.layout.pairs: objective masked_lm_pairs with asks {config.asks} is about two segments, and "
+            f"there are {'none' if pairs is None else f'those of kind {pairs.kind}'}: use pairs {{kind: {wanted}}}, or "
+            "objective masked_lm"
         )
 
 
@@ -43,12 +54,12 @@ class PairHead(nn.Module):
         self.score = nn.Linear(width, 2)
 
     def forward(self, x_NW: torch.Tensor) -> torch.Tensor:
-        """Logits [N, 2]: in order, swapped."""
+        """Logits [N, 2]: as the text is, or not."""
         return self.score(torch.tanh(self.pool(x_NW)))
 
 
 class Objective(nn.Module):
-    """Cross entropy of the labels and of the pairs' order, each summed. `pair` is left out of exports."""
+    """Cross entropy of the labels and of the pairs, each summed. `pair` is left out of exports."""
 
     def __init__(self, config: Config, model_config: ModelConfig, vocab_size: int, seed: int) -> None:
         super().__init__()
@@ -60,7 +71,7 @@ class Objective(nn.Module):
     def counts(self, views: Views) -> dict[str, int]:
         """The number of labels and of pairs, by term."""
         view = views["encoder"]
-        return {MASKED_LM: view.num_labels, ORDER: int(_asked(view).sum())}
+        return {MASKED_LM: view.num_labels, self.config.asks: int(_asked(view).sum())}
 
     def forward(self, views: Views) -> dict[str, tuple[torch.Tensor, int]]:
         """The losses' sums (float32) and counts, by term."""
@@ -69,7 +80,8 @@ class Objective(nn.Module):
         rows_L, labels_L = labelled(view)
         extra = (self.config.z_loss, self.config.label_smoothing) if self.training else ()
         hidden = self.model.head(states_TW[rows_L], labels_L, *extra)
-        return {MASKED_LM: (hidden, counts[MASKED_LM]), ORDER: (self._order(states_TW, view), counts[ORDER])}
+        asked = self.config.asks
+        return {MASKED_LM: (hidden, counts[MASKED_LM]), asked: (self._pairs(states_TW, view), counts[asked])}
 
     @torch.no_grad()
     def predict(self, views: Views) -> torch.Tensor:
@@ -78,7 +90,7 @@ class Objective(nn.Module):
         states_TW = self.model.encode(view)
         return at_labels(view, self.model.head(states_TW[labelled(view)[0]]).argmax(-1))
 
-    def _order(self, states_TW: torch.Tensor, view: Batch) -> torch.Tensor:
+    def _pairs(self, states_TW: torch.Tensor, view: Batch) -> torch.Tensor:
         """The sum of the cross entropy of each sequence that is a pair, read from its [CLS]."""
         asked_N = _asked(view)
         assert view.pair_labels is not None, "just asked"

@@ -77,13 +77,16 @@ def _training_stream(config: RunConfig, dataset: Dataset) -> PhasedStream:
     streams: list[Stream] = []
     for number, (step, phase) in enumerate(phases):
         starts.append(step * config.training.global_batch)
-        if streams and phase.stream == phases[number - 1][1].stream:
+        before = phases[number - 1][1]
+        same = phase.stream == before.stream and phase.corruption.reads_other == before.corruption.reads_other
+        if streams and same:
             origins.append(origins[-1])
             streams.append(streams[-1])
         else:
             name = f"train/phase {number}" if number else "train"
             origins.append(starts[-1])
-            streams.append(Stream(split, phase.stream, config.run.seed, name, columns=columns))
+            others = phase.corruption.reads_other
+            streams.append(Stream(split, phase.stream, config.run.seed, name, columns=columns, others=others))
     return PhasedStream(starts, origins, streams)
 
 
@@ -92,7 +95,10 @@ def _heldout(config: RunConfig, dataset: Dataset, tokenizer: Tokenizer) -> HeldO
     wanted = config.training.heldout_samples
     if not wanted or not dataset.manifest.splits.get(HELDOUT):
         return None
-    stream = Stream(dataset.split(HELDOUT), config.stream, config.run.seed, HELDOUT, False, config.columns)
+    stream = Stream(
+        dataset.split(HELDOUT), config.stream, config.run.seed, HELDOUT, False, config.columns,
+        config.corruption.reads_other,
+    )  # fmt: skip
     maker = _corruption(config, tokenizer, HELDOUT)
     return HeldOut(stream, maker, min(wanted, len(stream)), config.training.micro_batch)
 

@@ -167,7 +167,7 @@ def test_every_layout_shows_what_its_views_hold(tokenizer: Tokenizer, layout: st
     made = Corruption(config, tokenizer.special, tokenizer.vocab_size, 200, 4, seed=0)
     batch = made.apply([sample(tokenizer, TEXTS[:1])])
     out = io.StringIO()
-    for renderable in render(batch, tokenizer, aligned=False):
+    for renderable in render(batch, tokenizer, alignment="none"):
         Console(file=out, width=100).print(renderable)
     views = {"encoder": batch.views["encoder"], "decoder": batch.views.get("decoder", batch.views["encoder"])}
     for name in names[:-1]:

@@ -1,10 +1,13 @@
 """What a recipe says of itself is true of it."""
 
+import json
 import re
 
 import pytest
+from click.testing import CliRunner
 
-from launch.listing import recipe_facts
+from launch.cli import cli
+from launch.listing import JSON_FIELDS, recipe_facts
 from pipeline.config import load_config
 from pipeline.config_files import builtin_configs
 from pipeline.export.layouts import layout_of
@@ -23,7 +26,15 @@ def test_the_yaml_names_its_paper_and_section(recipe: str) -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_facts_are_complete_and_the_export_is_the_models_own_class(recipe: str) -> None:
     fact = FACTS[recipe]
-    assert fact.keys() == {"name", "family", "needs", "parameters", "export", "source", "summary", "variants"}
+    assert fact.keys() == {*JSON_FIELDS, "summary"}
     assert fact["parameters"] > 1_000_000
     assert fact["export"] == layout_of(load_config(recipe, ["data.paths=[corpus]"]).model).HEAD_CLASS
     assert all(variant in FACTS for variant in fact["variants"])
+
+
+def test_programs_get_exactly_the_fields_that_are_promised() -> None:
+    result = CliRunner().invoke(cli, ["recipes", "--json"], catch_exceptions=False)
+    listed = json.loads(result.output)
+    assert [fact["name"] for fact in listed] == RECIPES
+    promised = ["name", "family", "needs", "parameters", "export", "source", "variants"]
+    assert all(list(fact) == promised for fact in listed)

@@ -6,6 +6,7 @@ After a deliberate change, `python -m tests.recipes.test_golden NAME ...` writes
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ TEXTS = tuple(
     text.split()
     for text in ("the cat sat on the mat . it looked at the dog . the dog ran away from it .", "we went home .")
 )
+OTHER = ["the", "dog", "sat", "at", "home", ".", "we", "looked", "away", "."]  # another document, for pairs of two
+SHOWN = {"bert_nsp": (7, 8)}  # positions: one where the text goes on, one where it does not
 FIRST_WORD = 200
 SPECIAL_TOKENS = SpecialTokens()
 SHORT = {SPECIAL_TOKENS.pad: "_", SPECIAL_TOKENS.eos: "</s>", SPECIAL_TOKENS.mask: "[M]", SPECIAL_TOKENS.cls: "[CLS]",
@@ -40,7 +43,12 @@ VOCABULARY = {word: token for token, word in NAMES.items()}
 
 def sample() -> GivenSample:
     """Two documents; most words are one token, and the columns are what their names say."""
-    tokens = np.array([VOCABULARY[word] for text in TEXTS for word in text], np.uint16)
+    other = _sample_of(8, [OTHER])
+    return dataclasses.replace(_sample_of(7, TEXTS), other=other)
+
+
+def _sample_of(position: int, texts: Sequence[Sequence[str]]) -> GivenSample:
+    tokens = np.array([VOCABULARY[word] for text in texts for word in text], np.uint16)
     after_stop = np.concatenate([[1], (tokens[:-1] == VOCABULARY["."]).astype(np.uint8)])
     columns = {
         "words": np.array([NAMES[token] not in ("looked", "away", "home") for token in tokens], np.uint8),
@@ -48,7 +56,7 @@ def sample() -> GivenSample:
         "weight": np.array([10 if NAMES[token] in ("the", ".", "it", "on") else 200 for token in tokens], np.uint8),
         "spans": (np.arange(len(tokens)) % 5 == 1).astype(np.uint8),
     }
-    return GivenSample(7, tokens, np.cumsum([0, *map(len, TEXTS)]), columns)
+    return GivenSample(position, tokens, np.cumsum([0, *map(len, texts)]), columns)
 
 
 def golden(recipe: str) -> dict[str, Any]:
@@ -57,7 +65,8 @@ def golden(recipe: str) -> dict[str, Any]:
     special = (*SPECIAL.get(recipe, ()), *table_for(recipe, vocab_size))
     config = load_config(recipe, ["data.paths=[corpus]", "stream.window=32", *special])
     corruption = Corruption(config.corruption, SPECIAL_TOKENS, vocab_size, 32, 4, seed=0)
-    return {name: _described(view) for name, view in corruption.apply([cut(sample(), config.stream)]).views.items()}
+    shown = [dataclasses.replace(cut(sample(), config.stream), position=p) for p in SHOWN.get(recipe, (7,))]
+    return {name: _described(view) for name, view in corruption.apply(shown).views.items()}
 
 
 def cut(whole: GivenSample, stream: StreamConfig) -> GivenSample:

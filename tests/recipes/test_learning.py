@@ -17,6 +17,7 @@ FALLS: dict[str, float] = {
     "3ml": 0.10,
     "bart": 0.10,
     "bert": 0.10,
+    "bert_nsp": 0.10,
     "bert_wwm": 0.10,
     "cocondenser": 0.10,
     "condenser": 0.10,

@@ -11,7 +11,7 @@ from data_prep.errors import InputError
 from pipeline.batch import Views
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.layout import ENCODER, InPlace
-from pipeline.corruption.pairs import as_pairs, draw_cuts
+from pipeline.corruption.pairs import as_pairs
 from pipeline.corruption.pieces import Pieces
 from pipeline.kernels.masking import cpu, reference
 from pipeline.kernels.masking.plan import MaskingPlan
@@ -26,10 +26,8 @@ def mask(plan: MaskingPlan, pieces: "Pieces | Text") -> Views:
     """The views of the samples in `pieces`, with static shapes, where the pieces are."""
     if isinstance(pieces, Pieces):
         views = reference.mask(plan, pieces) if cpu.library() is None else cpu.mask(plan, pieces)
-        layout = plan.config.layout
-        if isinstance(layout, InPlace) and layout.pairs is not None:
-            cuts = draw_cuts(layout.pairs, pieces, plan.key)
-            return {ENCODER: as_pairs(views[ENCODER], pieces, cuts, plan.special.pad)}
+        if pieces.cuts is not None:
+            return {ENCODER: as_pairs(views[ENCODER], pieces, plan.special.pad)}
         return views
     from pipeline.kernels.masking import device
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from data_prep import native
 from pipeline.batch import Batch, Views
-from pipeline.corruption.layout import DECODER, ENCODER, InPlace
+from pipeline.corruption.layout import DECODER, ENCODER
 from pipeline.corruption.pieces import Pieces
 from pipeline.corruption.reorder import SENTENCES
 from pipeline.corruption.replace import TokenByToken
@@ -117,7 +117,7 @@ def _new_plan(plan: MaskingPlan) -> tuple[_Plan, list[Any]]:
         replace=_REPLACE[replace.kind],
         layout=_LAYOUT[layout.kind],
         free_edges=isinstance(select, T5Spans) and select.edges == "free",
-        ends=isinstance(layout, InPlace) and layout.ends,
+        ends=getattr(layout, "ends", False),
         unit_draw=_UNIT_DRAW[select.how] if isinstance(select, UnitRule) else 0,
         joins_units=isinstance(select, NGrams),
         max_units=select.max_spans if isinstance(select, GivenSpans) else window,

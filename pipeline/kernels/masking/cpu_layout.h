@@ -50,14 +50,14 @@ class Layouter {
     int64_t encoder_count = 0, decoder_count = 0;
     count_rows(&encoder_count, &decoder_count);
     if (!encoder_.has_room(encoder_count) || !decoder_.has_room(decoder_count)) return false;
-    const bool has_end = length_ > 0;
+    const bool has_ends = plan_.ends && length_ > 0;
     View *encoder = encoder_.view, *decoder = decoder_.view;
     switch (plan_.layout) {
       case kSentinelTargets: corrupted_text(encoder), fills_and_spans(decoder); break;
       case kFullReconstruction: corrupted_text(encoder), original(decoder); break;
-      case kInPlace: in_place(encoder, encoder_.count, plan_.ends && has_end); break;
-      case kPermuted: permuted(encoder); break;
-      default: visible(encoder), in_place(decoder, decoder_.count, false);
+      case kInPlace: in_place(encoder, encoder_.count, has_ends); break;
+      case kPermuted: permuted(encoder, has_ends); break;
+      default: visible(encoder, has_ends), in_place(decoder, decoder_.count, has_ends);
     }
     encoder_.end_piece(number, encoder_count, position, plan_.layout != kVisibleOnly && plan_.layout != kPermuted);
     if (decoder) decoder_.end_piece(number, decoder_count, position, true);
@@ -71,15 +71,15 @@ class Layouter {
 
  private:
   void count_rows(int64_t* encoder, int64_t* decoder) const {
-    const int64_t hidden = spans_->num_tokens(), end = length_ > 0;
+    const int64_t hidden = spans_->num_tokens(), end = length_ > 0, ends = 2 * end * plan_.ends;
     const int64_t by_rule = plan_.replace == kTokenByToken ? hidden : spans_->count;
     const int64_t filled = plan_.replace == kDropped ? 0 : by_rule;
     switch (plan_.layout) {
       case kSentinelTargets: *encoder = length_ - hidden + filled + end, *decoder = hidden + filled + end; break;
       case kFullReconstruction: *encoder = length_ - hidden + filled + end, *decoder = length_ + end; break;
-      case kInPlace: *encoder = length_ + 2 * end * plan_.ends; break;
-      case kPermuted: *encoder = length_; break;
-      default: *encoder = length_ - hidden, *decoder = length_;
+      case kInPlace:
+      case kPermuted: *encoder = length_ + ends; break;
+      default: *encoder = length_ - hidden + ends, *decoder = length_ + ends;
     }
   }
 
@@ -162,23 +162,34 @@ class Layouter {
     }
   }
 
-  void permuted(View* view) const {
+  void put_end(View* view, int64_t row, int32_t token, int64_t position) const {
+    view->tokens[row] = token, view->positions[row] = static_cast<int32_t>(position);
+    if (view->labels) view->labels[row] = kIgnored;
+  }
+
+  void permuted(View* view, bool ends) const {
     const int64_t kept = length_ - spans_->count;
-    for (int64_t j = 0, row = encoder_.count; j < length_; ++j, ++row) {
+    int64_t row = encoder_.count;
+    if (ends) put_end(view, row++, plan_.cls, 0), put_end(view, row++, plan_.sep, length_ + 1);
+    for (int64_t j = 0; j < length_; ++j, ++row) {
       const auto i = static_cast<int64_t>(static_cast<uint32_t>(spans_->order[j]));
-      view->positions[row] = static_cast<int32_t>(i);
+      view->positions[row] = static_cast<int32_t>(i + ends);
       view->tokens[row] = j < kept ? tokens_[i] : replaced(i);
       view->labels[row] = j < kept ? kIgnored : tokens_[i];
     }
   }
 
-  void visible(View* view) const {
+  void visible(View* view, bool ends) const {
     int64_t row = encoder_.count, from = 0;
+    if (ends) put_end(view, row++, plan_.cls, 0);
     for (int64_t s = 0; s <= spans_->count; ++s) {
       const int64_t to = s < spans_->count ? spans_->starts[s] : length_;
-      for (; from < to; ++from, ++row) view->tokens[row] = tokens_[from], view->positions[row] = static_cast<int32_t>(from);
+      for (; from < to; ++from, ++row) {
+        view->tokens[row] = tokens_[from], view->positions[row] = static_cast<int32_t>(from + ends);
+      }
       if (s < spans_->count) from = spans_->stops[s];
     }
+    if (ends) put_end(view, row, plan_.sep, length_ + 1);
   }
 
   const Plan& plan_;

@@ -166,28 +166,42 @@ def in_place(given: Corrupted, max_rows: int, ends: bool) -> Batch:
     return canvas.batch(tokens, labels)
 
 
-def visible(given: Corrupted, max_rows: int) -> Batch:
-    """The tokens that were not selected, each at its own position."""
+def visible(given: Corrupted, max_rows: int, ends: bool) -> Batch:
+    """The tokens that were not selected, each at its own position; between cls and sep if `ends`."""
     text, hidden, hidden_T = given.text, given.hidden_before(), given.spans.hidden[given.text.gap]
-    canvas = Canvas(given.plan, text, text.lengths - given.at_end(hidden), max_rows)
-    rows = canvas.offsets[text.piece] + text.index - hidden[text.gap]
+    some = text.lengths > 0
+    canvas = Canvas(given.plan, text, text.lengths - given.at_end(hidden) + 2 * (some & ends), max_rows)
+    rows = canvas.offsets[text.piece] + text.index - hidden[text.gap] + ends
     tokens = put_into(canvas.full(given.plan.special.pad), rows, text.tokens, ~hidden_T)
-    return canvas.batch(tokens, positions=put_into(canvas.full(0), rows, text.index, ~hidden_T))
+    positions = put_into(canvas.full(0), rows, text.index + ends, ~hidden_T)
+    if ends:
+        _put_ends(given, tokens, positions, canvas.offsets[:-1], canvas.offsets[1:] - 1)
+    return canvas.batch(tokens, positions=positions)
 
 
-def permuted(given: Corrupted, max_rows: int) -> Batch:
-    """The text in the drawn order, the selected tokens last."""
+def permuted(given: Corrupted, max_rows: int, ends: bool) -> Batch:
+    """The text in the drawn order, the selected tokens last; cls and sep before it if `ends`."""
     text, order, hidden_T = given.text, given.spans.order, given.spans.hidden[given.text.gap]
     assert order is not None, "the config was checked"
-    canvas = Canvas(given.plan, text, text.lengths, max_rows)
-    rows = canvas.offsets[text.piece] + text.index
-    tokens = torch.where(hidden_T, given.replaced, text.tokens)[order]
+    canvas = Canvas(given.plan, text, text.lengths + 2 * ((text.lengths > 0) & ends), max_rows)
+    rows = canvas.offsets[text.piece] + text.index + 2 * ends
+    shown = torch.where(hidden_T, given.replaced, text.tokens)[order]
     labels = torch.where(hidden_T, text.tokens, IGNORED_LABEL)[order]
-    return canvas.batch(
-        canvas.full(given.plan.special.pad).scatter_(0, rows, tokens),
-        canvas.full(IGNORED_LABEL).scatter_(0, rows, labels),
-        canvas.full(0).scatter_(0, rows, text.index[order]),
-    )
+    tokens = canvas.full(given.plan.special.pad).scatter_(0, rows, shown)
+    positions = canvas.full(0).scatter_(0, rows, text.index[order] + ends)
+    if ends:
+        _put_ends(given, tokens, positions, canvas.offsets[:-1], canvas.offsets[:-1] + 1)
+    return canvas.batch(tokens, canvas.full(IGNORED_LABEL).scatter_(0, rows, labels), positions)
+
+
+def _put_ends(
+    given: Corrupted, tokens: torch.Tensor, positions: torch.Tensor, first_P: torch.Tensor, last_P: torch.Tensor
+) -> None:
+    """cls and sep of every piece that has tokens, at these rows, with the positions of the text's two ends."""
+    lengths, special = given.text.lengths, given.plan.special
+    for rows, token, places in ((first_P, special.cls, 0), (last_P, special.sep, lengths + 1)):
+        put_into(tokens, rows, token, lengths > 0)
+        put_into(positions, rows, places, lengths > 0)
 
 
 Layout = Callable[[Corrupted, Any, dict[str, int]], dict[str, Batch]]
@@ -202,10 +216,10 @@ LAYOUTS: dict[str, Layout] = {
     },
     "in_place": lambda given, layout, most: {ENCODER: in_place(given, most[ENCODER], layout.ends)},
     "visible_only": lambda given, layout, most: {
-        ENCODER: visible(given, most[ENCODER]),
-        DECODER: in_place(given, most[DECODER], ends=False),
+        ENCODER: visible(given, most[ENCODER], layout.ends),
+        DECODER: in_place(given, most[DECODER], layout.ends),
     },
-    "permuted": lambda given, layout, most: {ENCODER: permuted(given, most[ENCODER])},
+    "permuted": lambda given, layout, most: {ENCODER: permuted(given, most[ENCODER], layout.ends)},
 }
 
 

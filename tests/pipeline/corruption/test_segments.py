@@ -92,14 +92,24 @@ def test_what_is_hidden_in_place_keeps_its_sentence_and_the_ends_join_what_is_be
             ]
 
 
-def test_visible_tokens_keep_the_levels_they_have_in_the_text() -> None:
+@pytest.mark.parametrize("ends", [False, True])
+def test_visible_tokens_keep_the_levels_they_have_in_the_text(ends: bool) -> None:
     samples = draw_samples(2)
-    view = corruption(VISIBLE).apply(samples).views["encoder"]
+    view = corruption({**VISIBLE, "layout": {"kind": "visible_only", "ends": ends}}).apply(samples).views["encoder"]
     rows = zip(
         view.tokens[: view.num_rows].tolist(), view.positions.tolist(), view.sample_positions.tolist(), strict=False
     )
+    seen = 0
     for token, levels, position in rows:
-        assert tuple(levels) == sentence_of(samples[position])[token - FIRST]
+        if token >= FIRST:
+            number, place = sentence_of(samples[position])[token - FIRST]
+            assert levels == [number, place + (ends and number == 0)], "cls is the first of its sentence"
+            last = sentence_of(samples[position])[token - FIRST]
+        elif token == SPECIAL.cls:
+            assert levels == [0, 0]
+        seen += token == SPECIAL.sep
+    assert bool(seen) == ends
+    assert last
 
 
 @pytest.mark.parametrize("name", ["t5", "bart"])

@@ -55,7 +55,9 @@ LAYOUTS = (
     {"kind": "in_place"},
     {"kind": "in_place", "ends": False},
     {"kind": "visible_only"},
+    {"kind": "visible_only", "ends": True},
     {"kind": "permuted"},
+    {"kind": "permuted", "ends": True},
 )
 
 
@@ -109,9 +111,9 @@ LONG = (
     ({"kind": "t5_spans", "edges": "free", "noise_density": 0.5}, REPLACES[1], LAYOUTS[0]),
     ({"kind": "poisson_spans"}, REPLACES[1], {"kind": "full_reconstruction"}),
     ({"kind": "exactly_k", "rate": 0.4}, REPLACES[2], {"kind": "in_place"}),
-    ({"kind": "each_token"}, REPLACES[2], {"kind": "visible_only"}),
+    ({"kind": "each_token"}, REPLACES[2], {"kind": "visible_only", "ends": True}),
     ({"kind": "weighted", "rate": 0.4}, REPLACES[2], {"kind": "in_place"}),
-    ({"kind": "permutation_tail"}, SIMILAR, {"kind": "permuted"}),
+    ({"kind": "permutation_tail"}, SIMILAR, {"kind": "permuted", "ends": True}),
     ({"kind": "whole_words", "draw": "each"}, REPLACES[5], {"kind": "full_reconstruction", "reorder": True}),
     ({"kind": "ngrams", "rate": 0.4}, REPLACES[2], {"kind": "in_place"}),
     ({"kind": "given_spans"}, REPLACES[0], {"kind": "sentinel_targets"}),
