@@ -9,7 +9,7 @@ import torch
 from pipeline.batch import Views
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import open_data
-from tests.recipes.flow.influence import influences, loss_at, with_token
+from tests.recipes.flow.tracing import influences, loss_at, with_row_token
 from tests.recipes.small import small
 
 RECIPES = ("t5_span", "bart", "prefix_lm", "ul2")
@@ -58,7 +58,9 @@ def test_another_token_changes_the_loss_exactly_where_it_may(recipe: str, datase
     loss = loss_at(objective, views, "decoder", row)
 
     def changes(view: str, place: int) -> bool:
-        return not torch.equal(loss, loss_at(objective, with_token(views, view, place, OTHER_TOKEN), "decoder", row))
+        return not torch.equal(
+            loss, loss_at(objective, with_row_token(views, view, place, OTHER_TOKEN), "decoder", row)
+        )
 
     source, targets = views["encoder"].sequence(n), views["decoder"].sequence(n)
     may = [("encoder", source.start), ("encoder", source.stop - 1), ("decoder", targets.start), ("decoder", row)]

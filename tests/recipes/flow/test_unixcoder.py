@@ -12,7 +12,7 @@ from pipeline.batch import IGNORED_LABEL, Views
 from pipeline.corruption.corruption import Corruption
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import open_data
-from tests.recipes.flow.influence import influences, loss_at, with_token
+from tests.recipes.flow.tracing import influences, loss_at, with_row_token
 from tests.recipes.small import WINDOW, small
 
 ENC, DEC, E2D = SpecialTokens().spares[3:6]
@@ -54,10 +54,10 @@ def test_a_row_sees_what_its_mode_shows_it_and_nothing_else(
     with torch.no_grad():
         loss = loss_at(objective, views, "encoder", row)
         for place in (rows.start + 1, row):
-            assert loss_at(objective, with_token(views, "encoder", place, OTHER_TOKEN), "encoder", row) != loss
+            assert loss_at(objective, with_row_token(views, "encoder", place, OTHER_TOKEN), "encoder", row) != loss
         unseen = [rows.start - 1, rows.stop] + ([row + 1] if mode != ENC else [])
         for place in unseen:
-            assert loss_at(objective, with_token(views, "encoder", place, OTHER_TOKEN), "encoder", row) == loss
+            assert loss_at(objective, with_row_token(views, "encoder", place, OTHER_TOKEN), "encoder", row) == loss
 
 
 @torch.no_grad()
@@ -68,11 +68,11 @@ def test_the_text_of_an_encoder_decoder_sequence_is_read_without_its_targets(
     rows, row = row_amid(views, E2D, 1)
     text = rows.start + torch.nonzero(views["encoder"].token_types[rows] == 0).squeeze(1)
     before = objective._states(views)
-    after = objective._states(with_token(views, "encoder", row, OTHER_TOKEN))
+    after = objective._states(with_row_token(views, "encoder", row, OTHER_TOKEN))
     assert len(text) > 3
     assert torch.equal(before[text], after[text])
     assert not torch.equal(before[row], after[row])
-    moved = objective._states(with_token(views, "encoder", int(text[-1]), OTHER_TOKEN))
+    moved = objective._states(with_row_token(views, "encoder", int(text[-1]), OTHER_TOKEN))
     assert (moved[text] != before[text]).any(-1).all()  # the text is read both ways
 
 

@@ -55,8 +55,34 @@ def with_labels_only(view: Batch, rows: Sequence[int]) -> Batch:
     return dataclasses.replace(view, labels=labels)
 
 
+def with_row_token(views: Views, view: str, row: int, token: int) -> Views:
+    """The same views with another token at one row."""
+    tokens = views[view].tokens.clone()
+    assert tokens[row] != token, "another token"
+    tokens[row] = token
+    return {**views, view: dataclasses.replace(views[view], tokens=tokens)}
+
+
+def loss_at(objective: Any, views: Views, view: str, row: int) -> torch.Tensor:
+    """The sum of all terms with the label at `row` of `view` as the only one of that view."""
+    terms = objective({**views, view: with_labels_only(views[view], [row])})
+    return sum(value for value, _ in terms.values())
+
+
+def influences(objective: Any, views: Views, view: str, row: int) -> list[torch.Tensor]:
+    """For each time the embedding is read, in order: which of its rows have a gradient in `loss_at`, bool [T]."""
+    alone = {**views, view: with_labels_only(views[view], [row])}
+    gradients = _gradients(objective, objective.model.embedding, alone)
+    return [(gradient != 0).any(-1) for gradient in gradients]
+
+
 def row_gradients(objective: Any, embedding: nn.Module, views: Views, *terms: str) -> list[torch.Tensor]:
     """[T] per call of `embedding`: the norm of the gradient of these terms (all, if none) at each row it gave."""
+    return [gradient.norm(dim=-1) for gradient in _gradients(objective, embedding, views, *terms)]
+
+
+def _gradients(objective: Any, embedding: nn.Module, views: Views, *terms: str) -> list[torch.Tensor]:
+    """[T, W] per call of `embedding`, each call's rows taken as independent of the others."""
     given: list[torch.Tensor] = []
 
     def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
@@ -69,7 +95,7 @@ def row_gradients(objective: Any, embedding: nn.Module, views: Views, *terms: st
     loss = sum(found[term][0] for term in terms or found)
     gradients = torch.autograd.grad(loss, given, allow_unused=True)
     return [
-        torch.zeros(len(rows)) if gradient is None else gradient.norm(dim=-1)
+        torch.zeros_like(rows) if gradient is None else gradient
         for rows, gradient in zip(given, gradients, strict=True)
     ]
 
