@@ -36,7 +36,7 @@ HOMES = {
     "ruamel": ("pipeline/config_files.py",),
     "sentencepiece": ("data_prep/tokenizer/", "data_prep/plan.py", "data_prep/tasks/"),
     "rensa": ("data_prep/stages/duplicates/minhash.py",),
-    "scipy": ("data_prep/stages/duplicates/components.py",),
+    "scipy": ("data_prep/stages/duplicates/components.py", "pipeline/evaluation/intervals.py"),
     "ftfy": ("data_prep/stages/rules/repair.py",),
     "py3langid": ("data_prep/stages/language.py",),
     "icu4py": ("data_prep/columns/icu.py",),
