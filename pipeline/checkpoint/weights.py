@@ -1,12 +1,12 @@
 """The fp32 weights of a checkpoint, for export and evaluation. Needs no DeepSpeed, no ranks and no GPU."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from data_prep.errors import InputError
-from pipeline.checkpoint.format import plan_files
+from pipeline.checkpoint.format import PlannedFile, plan_files
 from pipeline.checkpoint.load import Place, newest_valid
 from pipeline.checkpoint.places import open_folder, open_store
 from pipeline.checkpoint.store import Folder
@@ -25,18 +25,41 @@ def newest_checkpoint(place: Place) -> Folder:
     return found
 
 
+class CheckpointWeights(Mapping[str, Tensor]):
+    """The fp32 weights of the checkpoint at `place` by parameter name, read when asked for.
+
+    Invariant: no more than one file of the checkpoint (256 MiB, or one tensor) is held in memory; reading in the order
+    of the names reads each file once. CorruptionError when it does not verify.
+    """
+
+    def __init__(self, place: Folder | Path | str) -> None:
+        self._folder = open_folder(place)
+        self.record = verify_checkpoint(self._folder)
+        self._entries = read_manifest(self._folder).files
+        self.shapes = {name: tuple(shape) for name, shape in self.record.parameters.items()}
+        masters = [planned for planned in plan_files(self.shapes) if planned.kind == "master"]
+        self._file_of = {name: planned for planned in masters for name in planned.names}
+        self._held: tuple[PlannedFile | None, dict[str, Tensor]] = None, {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The weight `name`."""
+        planned = self._file_of[name]
+        if self._held[0] is not planned:
+            self._held = None, {}  # let go of one file before the next is read
+            wanted = {each: self.shapes[each] for each in planned.names}
+            entry = self._entries[planned.file_name]
+            self._held = planned, read_tensors(self._folder, planned.file_name, entry, wanted)
+        return self._held[1][name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names in order."""
+        return iter(sorted(self.shapes))
+
+    def __len__(self) -> int:
+        """The number of parameters."""
+        return len(self.shapes)
+
+
 def load_weights(place: Folder | Path | str) -> dict[str, Tensor]:
-    """The fp32 weights of the checkpoint at `place` by parameter name; CorruptionError when it does not verify."""
-    return dict(iterate_weights(place))
-
-
-def iterate_weights(place: Folder | Path | str) -> Iterator[tuple[str, Tensor]]:
-    """The same, holding one file of the checkpoint in memory at a time."""
-    folder = open_folder(place)
-    record = verify_checkpoint(folder)
-    files = read_manifest(folder).files
-    shapes = {name: tuple(shape) for name, shape in record.parameters.items()}
-    for planned in plan_files(shapes):
-        if planned.kind == "master":
-            wanted = {name: shapes[name] for name in planned.names}
-            yield from read_tensors(folder, planned.file_name, files[planned.file_name], wanted).items()
+    """All of `CheckpointWeights` in memory."""
+    return dict(CheckpointWeights(place))

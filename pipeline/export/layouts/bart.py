@@ -1,16 +1,14 @@
 """BART as transformers' BartForConditionalGeneration has it: position p is row p + 2 of its tables."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from pipeline.export.layouts import renamed
-from pipeline.export.layouts.mpnet import with_rows_before
+from pipeline.export.layouts import Place, bert, place_by_tables
 from pipeline.model.config import ModelConfig
 from pipeline.model.position_config import LearnedPositions
 
 HEAD_CLASS = "BartForConditionalGeneration"
+# transformers has no class for BART's encoder alone, and needs none: its layers are BERT's, name for name in our terms.
+BODY_CLASS, BODY_PREFIX = bert.BODY_CLASS, bert.BODY_PREFIX
 POSITION_OFFSET: int | None = None
 
 _NAMES = {"embedding": "model.shared", "head": "lm_head"} | {
@@ -33,12 +31,15 @@ _BLOCKS = {
 _TABLES = ("encoder.positions.table.weight", "decoder.positions.table.weight")
 
 
-def converted(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights by their BART names, and the bias of its logits, which is 0."""
-    tables = {name: with_rows_before(weights[name]) for name in _TABLES}
-    stock = renamed({**weights, **tables}, _NAMES, _BLOCKS, "model.{stack}.layers.{number}.{part}")
-    vocab_size = weights["embedding.weight"].shape[0]
-    return {**stock, "final_logits_bias": torch.zeros(1, vocab_size)}
+def place(name: str) -> Place:
+    """Where BART has our parameter `name`."""
+    found = place_by_tables(name, _NAMES, _BLOCKS, "model.{stack}.layers.{number}.{part}")
+    return found._replace(rows_before=2) if name in _TABLES else found
+
+
+def zeros(vocab_size: int) -> dict[str, tuple[int, ...]]:
+    """The bias of its logits."""
+    return {"final_logits_bias": (1, vocab_size)}
 
 
 def config_fields(config: ModelConfig, vocab_size: int) -> dict[str, Any]:

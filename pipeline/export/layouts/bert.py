@@ -1,15 +1,12 @@
 """BERT as transformers' BertForMaskedLM has it."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from pipeline.export.layouts import renamed
+from pipeline.export.layouts import Place, place_by_tables
 from pipeline.model.config import ModelConfig
 from pipeline.model.position_config import LearnedPositions
 
-HEAD_CLASS = "BertForMaskedLM"
+HEAD_CLASS, BODY_CLASS, BODY_PREFIX = "BertForMaskedLM", "BertModel", "bert."
 POSITION_OFFSET: int | None = 0
 
 _NAMES = {
@@ -33,9 +30,9 @@ BLOCKS = {
 }
 
 
-def converted(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights by their BERT names."""
-    return renamed(weights, _NAMES, BLOCKS, "bert.encoder.layer.{number}.{part}")
+def place(name: str) -> Place:
+    """Where BERT has our parameter `name`."""
+    return place_by_tables(name, _NAMES, BLOCKS, "bert.encoder.layer.{number}.{part}")
 
 
 def config_fields(config: ModelConfig, vocab_size: int) -> dict[str, Any]:

@@ -1,14 +1,11 @@
 """ELECTRA's discriminator as transformers' ElectraForPreTraining has it: BERT's encoder, one logit per token."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from pipeline.export.layouts import bert, renamed
+from pipeline.export.layouts import Place, bert, place_by_tables
 from pipeline.model.config import ModelConfig
 
-HEAD_CLASS = "ElectraForPreTraining"
+HEAD_CLASS, BODY_CLASS, BODY_PREFIX = "ElectraForPreTraining", "ElectraModel", "electra."
 POSITION_OFFSET: int | None = 0
 
 _NAMES = {
@@ -21,9 +18,9 @@ _NAMES = {
 }
 
 
-def converted(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights by their ELECTRA names."""
-    return renamed(weights, _NAMES, bert.BLOCKS, "electra.encoder.layer.{number}.{part}")
+def place(name: str) -> Place:
+    """Where ELECTRA has our parameter `name`."""
+    return place_by_tables(name, _NAMES, bert.BLOCKS, "electra.encoder.layer.{number}.{part}")
 
 
 def config_fields(config: ModelConfig, vocab_size: int) -> dict[str, Any]:

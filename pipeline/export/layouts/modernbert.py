@@ -1,16 +1,13 @@
 """ModernBERT as transformers' ModernBertForMaskedLM has it: query, key and value are one matrix, gate and up one."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from pipeline.export.layouts import renamed
+from pipeline.export.layouts import Place, place_by_tables
 from pipeline.model.config import ModelConfig
 from pipeline.model.position_config import RotaryPositions
 
-HEAD_CLASS = "ModernBertForMaskedLM"
+HEAD_CLASS, BODY_CLASS, BODY_PREFIX = "ModernBertForMaskedLM", "ModernBertModel", "model."
 POSITION_OFFSET: int | None = 0
 
 _LONGEST_INPUT = 8192
@@ -34,17 +31,13 @@ _JOINED = {"self_attention": ("query", "key", "value"), "feed_forward": ("gate",
 _PART = re.compile(r"(encoder\.blocks\.\d+\.(self_attention|feed_forward))\.(query|key|value|gate|up)\.weight")
 
 
-def converted(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights by their ModernBERT names."""
-    joined: dict[str, torch.Tensor] = {}
-    for name, tensor in weights.items():
-        match = _PART.fullmatch(name)
-        if match is None:
-            joined[name] = tensor
-        elif match[3] == _JOINED[match[2]][0]:
-            parts = [weights[f"{match[1]}.{part}.weight"] for part in _JOINED[match[2]]]
-            joined[f"{match[1]}.joined.weight"] = torch.cat(parts)
-    return renamed(joined, _NAMES, _BLOCKS, "model.layers.{number}.{part}")
+def place(name: str) -> Place:
+    """Where ModernBERT has our parameter `name`."""
+    match = _PART.fullmatch(name)
+    part = 0
+    if match is not None:
+        name, part = f"{match[1]}.joined.weight", _JOINED[match[2]].index(match[3])
+    return place_by_tables(name, _NAMES, _BLOCKS, "model.layers.{number}.{part}")._replace(part=part)
 
 
 def config_fields(config: ModelConfig, vocab_size: int) -> dict[str, Any]:

@@ -1,16 +1,13 @@
 """MPNet as transformers' MPNetForMaskedLM has it: position p is row p + 2 of its table."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from pipeline.export.layouts import renamed
+from pipeline.export.layouts import Place, place_by_tables
 from pipeline.export.layouts.bert import encoder_sizes
 from pipeline.model.config import ModelConfig
 from pipeline.model.position_config import MPNetPositions
 
-HEAD_CLASS = "MPNetForMaskedLM"
+HEAD_CLASS, BODY_CLASS, BODY_PREFIX = "MPNetForMaskedLM", "MPNetModel", "mpnet."
 POSITION_OFFSET: int | None = 2
 
 _NAMES = {
@@ -35,11 +32,10 @@ _BLOCKS = {
 _TABLE = "encoder.positions.absolute.table.weight"
 
 
-def converted(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights by their MPNet names."""
-    return renamed(
-        {**weights, _TABLE: with_rows_before(weights[_TABLE])}, _NAMES, _BLOCKS, "mpnet.encoder.layer.{number}.{part}"
-    )
+def place(name: str) -> Place:
+    """Where MPNet has our parameter `name`; its table has two rows in front, as fairseq's models have."""
+    found = place_by_tables(name, _NAMES, _BLOCKS, "mpnet.encoder.layer.{number}.{part}")
+    return found._replace(rows_before=2) if name == _TABLE else found
 
 
 def config_fields(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
@@ -51,8 +47,3 @@ def config_fields(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
         "relative_attention_num_buckets": config.relative_attention_num_buckets,
         **encoder_sizes(config, vocab_size),
     }
-
-
-def with_rows_before(table: torch.Tensor) -> torch.Tensor:
-    """A table of positions with the two rows in front that fairseq's models have and never look up."""
-    return torch.cat([table.new_zeros(2, table.shape[1]), table])

@@ -1,15 +1,13 @@
 """T5 v1.1 as transformers' T5ForConditionalGeneration has it, name by name; shapes are the same."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from data_prep.errors import SpanwrightError
+from pipeline.export.layouts import Place
 from pipeline.model.config import ModelConfig
 
-HEAD_CLASS = "T5ForConditionalGeneration"
+HEAD_CLASS, BODY_CLASS, BODY_PREFIX = "T5ForConditionalGeneration", "T5EncoderModel", ""
 POSITION_OFFSET: int | None = None
 
 _BLOCK = re.compile(r"(encoder|decoder)\.blocks\.(\d+)\.(\w+?)(?:\.(\w+))?\.weight")
@@ -17,9 +15,9 @@ _PROJECTIONS = {"query": "q", "key": "k", "value": "v", "output": "o"}
 _FEED_FORWARD = {"gate": "wi_0", "up": "wi_1", "down": "wo"}
 
 
-def converted(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights by their T5 names."""
-    return {t5_name(name): tensor for name, tensor in weights.items()}
+def place(name: str) -> Place:
+    """Where T5 has our parameter `name`."""
+    return Place(t5_name(name))
 
 
 def config_fields(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
@@ -63,7 +61,7 @@ def t5_name(name: str) -> str:
     match = _BLOCK.fullmatch(name)
     place = match and _place_in_block(match[1], match[3], match[4])
     if not match or not place:
-        raise SpanwrightError(f"export to hf: T5 has no parameter for {name!r}; this model is not a T5")
+        raise SpanwrightError(f"export: T5 has no parameter for {name!r}; this model is not a T5")
     return f"{match[1]}.block.{match[2]}.layer.{place}.weight"
 
 

@@ -9,8 +9,8 @@ from transformers import AutoTokenizer, GenerationConfig, T5ForConditionalGenera
 
 from data_prep.errors import SpanwrightError
 from pipeline.export.huggingface import export_hf
-from pipeline.export.layouts import model_weights
 from pipeline.export.layouts.t5 import t5_name
+from pipeline.export.weights import ModelWeights
 
 FILES = [
     "config.json",
@@ -40,9 +40,9 @@ def test_weights_are_stored_exactly_and_a_tied_head_once(
     weights, model_config, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
     stored = load_file(export_hf(weights, model_config, tokenizer_folder, tmp_path / "hf") / "model.safetensors")
-    assert stored.keys() == {t5_name(name) for name in model_weights(weights)}
+    assert stored.keys() == {t5_name(name) for name in ModelWeights(weights)}
     assert "lm_head.weight" not in stored
-    for name, tensor in model_weights(weights).items():
+    for name, tensor in ModelWeights(weights).items():
         assert torch.equal(stored[t5_name(name)], tensor), name
 
 
@@ -95,3 +95,22 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shard_bytes", [40_000, 1])
+def test_weights_larger_than_a_file_may_be_lie_in_several_that_from_pretrained_joins(
+    shard_bytes: int, weights, model_config, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    out = export_hf(weights, model_config, tokenizer_folder, tmp_path / "hf", shard_bytes=shard_bytes)
+    files = sorted(out.glob("model-*.safetensors"))
+    assert len(files) > 3
+    assert not (out / "model.safetensors").exists()
+    parts = [load_file(path) for path in files]
+    sizes = [sum(tensor.nbytes for tensor in part.values()) for part in parts]
+    assert all(size <= shard_bytes or len(part) == 1 for size, part in zip(sizes, parts, strict=True))
+    index = json.loads((out / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == sum(sizes)
+    assert index["weight_map"] == {name: path.name for path, part in zip(files, parts, strict=True) for name in part}
+    loaded = T5ForConditionalGeneration.from_pretrained(out).state_dict()
+    for name, tensor in ModelWeights(weights).items():
+        assert torch.equal(loaded[t5_name(name)], tensor), name
