@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,22 @@ CONFIG_HELP = (
 )
 
 Command = Callable[..., Any]
+TARGETS = ("hf", "encoder", "sentence-transformers", "onnx", "native")
+"""What `--to` of `export` may name, as ExportConfig has it (which would import more than `--help` needs)."""
+
+
+class TargetsCommand(click.Command):
+    """A command whose `--to` takes several words: `--to hf encoder` is `--to hf --to encoder`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Click's own parsing of the spelled-out arguments."""
+        spelled: list[str] = []
+        for word in args:
+            # A misspelled target is one too: it is refused as such, not as an override.
+            means_target = bool(difflib.get_close_matches(word, TARGETS, n=1))
+            goes_on = len(spelled) > 1 and spelled[-2] == "--to" and means_target
+            spelled += ["--to", word] if goes_on else [word]
+        return super().parse_args(ctx, spelled)
 
 
 def config_arguments(command: Command) -> Command:

@@ -15,7 +15,7 @@ import click
 
 from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
 from data_prep.shards.names import is_dataset
-from launch.arguments import CONFIG_HELP, config_arguments, start_options, within_options
+from launch.arguments import CONFIG_HELP, TARGETS, TargetsCommand, config_arguments, start_options, within_options
 from launch.cluster_commands import COMMANDS
 from launch.terminal import console, count_of, show_error
 
@@ -70,14 +70,19 @@ def train(
     _run(config, overrides, ("train",), _confirm_fresh(fresh, yes), within, node, start)
 
 
-@cli.command(short_help="Write and verify the Hugging Face model", epilog=CONFIG_HELP)
+@cli.command(short_help="Write the trained model for other libraries, verified", epilog=CONFIG_HELP, cls=TargetsCommand)
 @config_arguments
-def export(config: str, overrides: tuple[str, ...]) -> None:
-    """Write the trained model for Hugging Face and prove it is the same."""
+@click.option("--to", "targets", multiple=True, help=f"One or more of {', '.join(TARGETS)}.")
+def export(config: str, overrides: tuple[str, ...], targets: tuple[str, ...]) -> None:
+    """Write the trained model for other libraries and prove it is the same.
+
+    --to hf encoder ... is short for export.to=[hf, encoder, ...].
+    """
     from launch.stages import run_stages
     from pipeline.config import load_config
 
-    run_stages(load_config(config, overrides), ("export",))
+    wanted = (f"export.to=[{', '.join(targets)}]",) if targets else ()
+    run_stages(load_config(config, (*overrides, *wanted)), ("export",))
 
 
 @cli.command(short_help="Held-out loss and filled-in snippets", epilog=CONFIG_HELP)

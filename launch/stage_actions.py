@@ -12,7 +12,7 @@ from typing import Any
 
 from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
 from data_prep.shards import Dataset
-from data_prep.shards.files import named_errors, publish, staged_bytes
+from data_prep.shards.files import publish, staged_bytes
 from data_prep.shards.names import CARD_NAME, MANIFEST_NAME
 from launch.start import Start
 from launch.terminal import count, count_of, detail
@@ -85,14 +85,25 @@ def _launch_here(config: RunConfig) -> int:
 
 
 def export(config: RunConfig) -> Result:
-    """Write the newest checkpoint's weights to `export/hf`, compare them with it, and record the figures."""
+    """Write the newest checkpoint's weights to a folder for each target, compare them with it, record the figures."""
     from pipeline.export.run import export_run
 
-    figures = export_run(config)
-    with named_errors(config.export_dir, "write"):
-        config.export_dir.mkdir(parents=True, exist_ok=True)
-    publish([staged_bytes(config.export_dir / EXPORT_RECORD, json.dumps(figures, indent=1).encode())])
-    return figures
+    done: Result = {}
+    for target, figures in export_run(config):
+        done[target] = figures
+        _record_export(config, target, figures)
+    return done
+
+
+def _record_export(config: RunConfig, target: str, figures: Result) -> None:
+    """Put `figures` into export.json, beside those of targets exported before whose folders are still there."""
+    path = config.export_dir / EXPORT_RECORD
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        before = {}
+    kept = {name: entry for name, entry in before.items() if (config.export_dir / name).is_dir()}
+    publish([staged_bytes(path, json.dumps({**kept, target: figures}, indent=1).encode())])
 
 
 def evaluate(config: RunConfig) -> Result:
@@ -157,18 +168,22 @@ def _about_train(config: RunConfig, result: Result) -> Iterator[str]:
 
 
 def _about_export(config: RunConfig, result: Result) -> Iterator[str]:
-    if "hf" not in result:
+    if not result:
         yield "nothing to export (export.to is empty)"
-        return
-    hf = result["hf"]
-    logits, ids = hf["logits"], hf["tokenizer"]
+    for target, figures in result.items():
+        yield from (f"{target}: {line}" if len(result) > 1 else line for line in _about_target(figures))
+        yield _shown(config.export_dir / target)
+
+
+def _about_target(figures: Result) -> Iterator[str]:
+    what = next(name for name in ("logits", "states", "vectors") if name in figures)
+    compared, ids = figures[what], figures["tokenizer"]
     yield (
-        f"logits differ by at most {logits['max_abs_difference']:.1e} from the trained model's "
-        f"({logits['sequences']} held-out sequences, float64, allowed {hf['tolerance']:.0e})"
+        f"{what} differ by at most {compared['max_abs_difference']:.1e} from the trained model's "
+        f"({compared['sequences']} held-out sequences, float64, allowed {figures['tolerance']:.0e})"
     )
     ties = f" ({ids['ties']} texts cut differently at equal scores)" if ids["ties"] else ""
     yield f"the same token ids on {ids['texts'] - ids['ties']} of {ids['texts']} held-out texts{ties}"
-    yield _shown(config.export_dir / "hf")
 
 
 def _about_evaluate(config: RunConfig, result: Result) -> Iterator[str]:

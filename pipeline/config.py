@@ -29,7 +29,13 @@ from pipeline.evaluation.config import EvaluationConfig
 from pipeline.export.config import ExportConfig
 from pipeline.model.config import ModelConfig
 from pipeline.model.stock import stock_refusal
-from pipeline.objectives import check_architecture, check_objective, objective_config, objective_views
+from pipeline.objectives import (
+    check_architecture,
+    check_objective,
+    objective_config,
+    objective_pooling,
+    objective_views,
+)
 from pipeline.phases import Phase, later_sections
 from pipeline.stream import StreamConfig
 from pipeline.token_columns import WantedColumn
@@ -121,11 +127,22 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _exports_have_a_place_for_the_model(self) -> "RunConfig":
-        what = stock_refusal(self.model) if "hf" in self.export.to else None
+        stock = [target for target in self.export.to if target != "native"]
+        what = stock_refusal(self.model) if stock else None
         if what:
             raise ValueError(
-                f"export.to is hf, and transformers' {self.model.layers.title} has no {what}: set export.to=[] "
-                "(checkpoints keep the weights) or change the model"
+                f"export.to is {stock[0]}, and transformers' {self.model.layers.title} has no {what}: set "
+                "export.to=[native] (our own layout), export.to=[] (checkpoints keep the weights) or change the model"
+            )
+        if self.export.encoder_layers and self.export.encoder_layers > self.model.num_layers:
+            raise ValueError(
+                f"export.encoder_layers ({self.export.encoder_layers}) is more than model.num_layers "
+                f"({self.model.num_layers})"
+            )
+        if "sentence-transformers" in self.export.to and self.pooling is None:
+            raise ValueError(
+                f"export.to is sentence-transformers, and objective {self.objective['kind']} trains no vector of a "
+                "text: export encoder instead, or say what to take with export.pooling=mean (or cls)"
             )
         return self
 
@@ -170,6 +187,11 @@ class RunConfig(Section):
         return tuple(
             view for view, scheme in schemes.items() if scheme.kind == "bipe" and view in self.corruption.views
         )
+
+    @property
+    def pooling(self) -> str | None:
+        """What makes one vector of a text's states; None where the recipe trains none and the config names none."""
+        return self.export.pooling or objective_pooling(self.objective)
 
     @property
     def columns(self) -> tuple[WantedColumn, ...]:

@@ -68,6 +68,13 @@ def compare_states(
     return largest_difference(itertools.chain.from_iterable(outputs), "states", max_sequences)
 
 
+def encoder_states(model: EncoderModel, view: Batch, num_layers: int) -> torch.Tensor:
+    """The states [T, W] after the first `num_layers` layers of the encoder and its last norm, where it has one."""
+    layers: list[torch.Tensor] = []
+    last_TW = model.encode(view, layers)
+    return last_TW if num_layers == len(layers) else model.encoder.norm(layers[num_layers - 1])
+
+
 def largest_difference(
     outputs: Iterable[tuple[torch.Tensor, torch.Tensor]], what: str, max_sequences: int | None = None
 ) -> dict[str, Any]:
@@ -100,16 +107,16 @@ def stock_model(folder: Path, class_name: str, by_block: bool = False) -> Any:
     options = {"add_pooling_layer": False} if takes_pooler else {}
     if not by_block:
         whole = model_class.from_pretrained(folder, dtype=torch.float32, **options)
-        return _with_exact_norms(whole.eval().double())
+        return with_exact_norms(whole.eval().double())
     with parameters_on_meta():
         model = model_class(model_class.config_class.from_pretrained(folder), **options)
-    model = _with_exact_norms(model.eval().double())
+    model = with_exact_norms(model.eval().double())
     stored = read_stored(folder)
     materialise(model, lambda name: read_tensor(stored, name).float(), torch.float64, by_block)
     return model
 
 
-def _with_exact_norms(model: Any) -> Any:
+def with_exact_norms(model: Any) -> Any:
     """T5's norms in float64 too, whose class rounds to float32 whatever its model is in."""
     for parent in list(model.modules()):
         for name, norm in list(parent.named_children()):
@@ -137,9 +144,7 @@ def _logits(ours: EncoderModel, theirs: Any, views: Views, position_offset: int 
 def _states(ours: EncoderModel, theirs: Any, view: Batch, position_offset: int | None, num_layers: int) -> Outputs:
     if not isinstance(ours, EncoderDecoder):
         view = _in_reading_order(view)
-    layers: list[torch.Tensor] = []
-    last_TW = ours.encode(view, layers)
-    states_TW = last_TW if num_layers == len(layers) else ours.encoder.norm(layers[num_layers - 1])
+    states_TW = encoder_states(ours, view, num_layers)
     for rows in _sequences(view):
         got = theirs(**_inputs(ours, view, rows, None if isinstance(ours, EncoderDecoder) else position_offset))
         yield states_TW[rows], got.last_hidden_state[0]

@@ -61,7 +61,7 @@ def publish_folder(out: Path, write: Write, check: Write | None = None) -> Path:
     return out
 
 
-def write_json(path: Path, fields: Mapping[str, Any]) -> None:
+def write_json(path: Path, fields: Mapping[str, Any] | Sequence[Any]) -> None:
     """`fields` as a JSON file for people too."""
     path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

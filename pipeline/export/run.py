@@ -1,62 +1,161 @@
-"""The export stage of a run: newest checkpoint -> verified folders.
+"""The export stage of a run: newest checkpoint -> verified folders, one for each target.
 
 Invariant: what stands at its final name has been compared with the trained model: an export is written beside it,
 checked, and only then renamed.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipeline.batch import Views
-from pipeline.checkpoint.weights import load_weights, newest_checkpoint
+from pipeline.checkpoint.weights import CheckpointWeights, newest_checkpoint
 from pipeline.config import RunConfig
-from pipeline.export.huggingface import export_hf
-from pipeline.export.verify import verify_export
+from pipeline.export.folder import Write
+from pipeline.export.huggingface import export_encoder, export_hf
+from pipeline.export.native import export_native, verify_native
+from pipeline.export.sentence_transformers import (
+    Pooled,
+    export_sentence_transformers,
+    verify_sentence_transformers,
+)
+from pipeline.export.verify import verify_encoder, verify_export
+from pipeline.export.weights import ModelWeights
+from pipeline.model.config import ModelConfig, count_parameters
 from pipeline.training.assembly import Data, open_data
 
 COMPARED_TEXTS = 64
+_FLOAT64_COPIES_BYTES = 2 * 8 + 4  # of one parameter: ours, theirs, and theirs as it was read
+
+Figures = dict[str, Any]
 
 
-def export_run(config: RunConfig) -> dict[str, Any]:
-    """Export the run's newest valid checkpoint to every format in `export.to`; returns the figures by format.
+@dataclass(frozen=True)
+class Job:
+    """What is exported, and what it is compared on."""
 
-    Raises InputError when nothing has been trained, SpanwrightError when an export is not the trained model.
-    """
-    if "hf" not in config.export.to:
-        return {}
-    checkpoint = newest_checkpoint(config.checkpoints)
-    data = open_data(config)
-    weights = load_weights(checkpoint)
-    final = config.export_dir / "hf"
-    tokenizer_folder = data.dataset.tokenizer_folder
-    figures: dict[str, Any] = {}
+    config: RunConfig
+    weights: Mapping[str, torch.Tensor]
+    data: Data
 
-    def check(folder: Path) -> None:
-        figures.update(
-            verify_export(
-                folder,
-                weights,
-                config.model,
-                tokenizer_folder,
-                list(_views(config, data)),
-                [
-                    data.tokenizer.decode(tokens)
-                    for _, tokens in itertools.islice(data.heldout_documents(), COMPARED_TEXTS)
-                ],
-                config.export.dtype,
-                config.export.tolerance,
-                config.export.compare_sequences,
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Of the dataset that the run read."""
+        return self.data.dataset.tokenizer_folder
+
+    @cached_property
+    def views(self) -> list[Views]:
+        """Held-out micro-batches (training ones where none were held out) with `compare_sequences` sequences."""
+        return list(_views(self.config, self.data))
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """Held-out documents."""
+        documents = itertools.islice(self.data.heldout_documents(), COMPARED_TEXTS)
+        return [self.data.tokenizer.decode(tokens) for _, tokens in documents]
+
+    @property
+    def by_block(self) -> bool:
+        """Whether both models in float64 would take more memory than is allowed."""
+        parameters = count_parameters(self.config.model, ModelWeights(self.weights).vocab_size)
+        return parameters * _FLOAT64_COPIES_BYTES > self.config.export.compare_bytes
+
+    def source(self) -> tuple[Mapping[str, torch.Tensor], ModelConfig, Path]:
+        """The first arguments of every function that writes an export."""
+        return self.weights, self.config.model, self.tokenizer_folder
+
+    def compared(self, verify: Callable[..., Figures], figures: Figures, **options: Any) -> Write:
+        """A check of an export's folder by `verify`, which adds what it found to `figures`."""
+        export = self.config.export
+
+        def check(folder: Path) -> None:
+            figures.update(
+                verify(
+                    folder,
+                    *self.source(),
+                    self.views,
+                    self.texts,
+                    export.dtype,
+                    export.tolerance,
+                    export.compare_sequences,
+                    self.by_block,
+                    **options,
+                )
             )
-        )
 
-    export_hf(weights, config.model, tokenizer_folder, final, config.export.dtype, check=check)
-    return {"hf": {"folder": str(final), "checkpoint": checkpoint.name, **figures}}
+        return check
+
+
+def export_run(config: RunConfig) -> Iterator[tuple[str, Figures]]:
+    """Export the run's newest valid checkpoint to every format in `export.to`; gives each one's figures as it is done.
+
+    Raises InputError when nothing has been trained or a target does not fit the recipe, SpanwrightError when an export
+    is not the trained model.
+    """
+    if not config.export.to:
+        return
+    checkpoint = newest_checkpoint(config.checkpoints)
+    job = Job(config, CheckpointWeights(checkpoint), open_data(config))
+    for target in config.export.to:
+        out = config.export_dir / target
+        yield target, {"folder": str(out), "checkpoint": checkpoint.name, **export_target(job, target, out)}
+
+
+def export_target(job: Job, target: str, out: Path) -> Figures:
+    """Write and verify one export; its figures."""
+    return _TARGETS[target](job, out)
+
+
+def _hf(job: Job, out: Path) -> Figures:
+    figures: Figures = {}
+    export = job.config.export
+    check = job.compared(verify_export, figures)
+    export_hf(*job.source(), out, export.dtype, check=check, shard_bytes=export.shard_bytes)
+    return figures
+
+
+def _encoder(job: Job, out: Path) -> Figures:
+    figures: Figures = {}
+    export = job.config.export
+    check = job.compared(verify_encoder, figures, num_layers=export.encoder_layers)
+    export_encoder(*job.source(), out, export.dtype, export.encoder_layers, check, export.shard_bytes)
+    return figures
+
+
+def _native(job: Job, out: Path) -> Figures:
+    figures: Figures = {}
+    export = job.config.export
+    check = job.compared(verify_native, figures)
+    export_native(*job.source(), out, export.dtype, check, export.shard_bytes)
+    return figures
+
+
+def _sentence_transformers(job: Job, out: Path) -> Figures:
+    config, export = job.config, job.config.export
+    assert config.pooling is not None, "refused before"
+    longest = getattr(config.model.positions, "max_positions", None) or config.stream.window
+    max_tokens = min(longest, config.stream.window)
+    pooled = Pooled(config.pooling, export.normalize, export.prompts, max_tokens, export.encoder_layers)
+    figures: Figures = {}
+    check = job.compared(verify_sentence_transformers, figures, pooled=pooled)
+    export_sentence_transformers(*job.source(), out, pooled, export.dtype, check, export.shard_bytes)
+    return figures
+
+
+_TARGETS: dict[str, Callable[[Job, Path], Figures]] = {
+    "hf": _hf,
+    "encoder": _encoder,
+    "sentence-transformers": _sentence_transformers,
+    "native": _native,
+}
 
 
 def _views(config: RunConfig, data: Data) -> Iterator[Views]:
-    """Held-out micro-batches (training ones where none were held out) with at least `compare_sequences` sequences."""
     sequences = number = 0
     while sequences < config.export.compare_sequences:
         if data.heldout is None:

@@ -6,7 +6,8 @@ A file NAME.py here holds `Config`, what an `objective:` section of `kind: NAME`
 - `counts(views) -> {term: count}`: from the data alone, so that the global counts are known before the first backward;
 - `forward(views) -> {term: (sum, count)}`: each term's loss summed over the micro-batch, a float32 scalar;
 - `predict(views)`: [T] of the (last) view that carries labels, the model's own best guess where they are.
-It may hold `check(config, run)`, which raises InputError for a corruption or model that it cannot work with.
+It may hold `POOLING`, what of the encoder's states is trained to be the vector of a text ("cls": the first), and
+`check(config, run)`, which raises InputError for a corruption or model that it cannot work with.
 """
 
 import difflib
@@ -57,6 +58,12 @@ def objective_views(section: Mapping[str, Any]) -> tuple[str, ...]:
     """The views that the objective of this section reads."""
     views: tuple[str, ...] = _module(section.get("kind")).VIEWS
     return views
+
+
+def objective_pooling(section: Mapping[str, Any]) -> str | None:
+    """What of the encoder's states the objective of this section trains to be the vector of a text; None: nothing."""
+    pooling: str | None = getattr(_module(section.get("kind")), "POOLING", None)
+    return pooling
 
 
 def check_architecture(section: Mapping[str, Any], model_config: "ModelConfig") -> None:

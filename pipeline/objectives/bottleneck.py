@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MASKED_LM, DECODING, BAG_OF_WORDS = "masked_lm", "decoding", "bag_of_words"
 VIEWS = ("encoder", "decoder")
 ARCHITECTURES = ("bert", "mpnet", "modernbert")
+POOLING = "cls"
 
 
 class Enhanced(Section):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CONDENSED, MASKED_LM, CONTRAST = "condensed", "masked_lm", "contrast"
 VIEWS = ("encoder",)
 ARCHITECTURES = ("bert", "mpnet")
+POOLING = "cls"
 
 
 class Contrast(Section):
