@@ -41,7 +41,7 @@ class KeptWriter:
         while (entry := self._waiting.popleft())[1] is not document:
             pass
         self._numbers.append(entry[0])
-        self._text_bytes += len(document.utf8)
+        self._text_bytes += document.num_bytes
 
     def close(self) -> StoredDocuments:
         """Write the note: [documents] int64, ascending, of the source's file."""

@@ -90,7 +90,7 @@ class Tally:
                     dropping.examples.append({"id": document.path, "detail": document.describe(), "excerpt": ""})
                 self._quarantine.add_bad(document)
                 continue
-            num_bytes = len(document.utf8)
+            num_bytes = document.num_bytes
             tally.bytes_in += num_bytes
             tally.documents += 1
             tally.bytes += num_bytes
@@ -102,7 +102,7 @@ class Tally:
                 self._dropped(tally, item)
                 continue
             tally.documents += 1
-            tally.bytes += len(item.utf8)
+            tally.bytes += item.num_bytes
             yield item
 
     def _new(self, place: int, stage: str) -> StageTally:
@@ -112,7 +112,7 @@ class Tally:
 
     def _dropped(self, tally: StageTally, item: Dropped) -> None:
         document = item.document
-        dropping = tally.drop(item.reason, len(document.utf8))
+        dropping = tally.drop(item.reason, document.num_bytes)
         if len(dropping.examples) < MOST_EXAMPLES:
             example = {"id": document.id, "detail": item.detail, "excerpt": document.text[:EXCERPT_CHARS]}
             dropping.examples.append(example)
@@ -133,8 +133,8 @@ class Contents:
         value = group_hash(document)
         lowest, highest = self._hashes or (value, value)
         self._hashes = (min(lowest, value), max(highest, value))
-        num_bytes = len(document.utf8)
-        self._lengths[len(document.text).bit_length()] += 1
+        num_bytes = document.num_bytes
+        self._lengths[document.num_chars.bit_length()] += 1
         for table, key in ((self._languages, document.lang or ""), (self._sources, document.source)):
             row = table.setdefault(key, [0, 0])
             row[0] += 1
@@ -165,12 +165,12 @@ def group_hash(document: Document) -> int:
 
     It decides whether the document is held out: groups stay together.
     """
-    group = document.utf8 if document.pair is None else document.pair.encode()
-    return int.from_bytes(hashlib.sha256(group).digest()[:8], "big")
+    digest = document.sha256 if document.pair is None else hashlib.sha256(document.pair.encode()).digest()
+    return int.from_bytes(digest[:8], "big")
 
 
 def _counted_in(documents: Iterable[Document], tally: StageTally) -> Iterator[Document]:
     for document in documents:
         tally.documents_in += 1
-        tally.bytes_in += len(document.utf8)
+        tally.bytes_in += document.num_bytes
         yield document

@@ -61,9 +61,9 @@ def _first_of(unit: Iterable[Document], most: int, most_characters: int) -> Iter
     for number, document in enumerate(unit):
         if number == most or characters >= most_characters:
             return
-        characters += len(document.text)
+        characters += document.num_chars
         text = document.text[:TEXT_CHARS]
-        yield Sampled(document.id, document.source, document.lang or "", document.pair, text, len(document.text))
+        yield Sampled(document.id, document.source, document.lang or "", document.pair, text, document.num_chars)
 
 
 def _hash(name: str) -> bytes:

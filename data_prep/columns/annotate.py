@@ -79,7 +79,7 @@ def _batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
     num_characters = 0
     for document, token_ids in encoded:
         batch.append((document, token_ids))
-        num_characters += len(document.text)
+        num_characters += document.num_chars
         if num_characters >= _BATCH_CHARACTERS:
             yield batch
             batch, num_characters = [], 0

@@ -1,7 +1,8 @@
 """What a source reads (InputFile, InputSplit) and yields: a Document, or a BadDocument that says what is wrong."""
 
 import functools
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -60,10 +61,41 @@ class Document:
     pair: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def stored(cls, *, utf8: bytes | Callable[[], bytes], **fields: Any) -> "Document":
+        """A Document of which `fields` are known (also `num_bytes`, `num_chars`, `sha256`). Its text is decoded when it
+        is asked for, and its bytes may be read only then.
+        """
+        document = object.__new__(cls)
+        document.__dict__.update(fields, **{"utf8": utf8} if isinstance(utf8, bytes) else {"_read": utf8})
+        return document
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "text":
+            raise AttributeError(name)
+        text = self.__dict__["text"] = self.utf8.decode()
+        return text
+
     @functools.cached_property
     def utf8(self) -> bytes:
         """The text's bytes: every digest, counter and encoder wants them."""
-        return self.text.encode()
+        read = self.__dict__.get("_read")
+        return read() if read else self.text.encode()
+
+    @functools.cached_property
+    def num_bytes(self) -> int:
+        """Bytes of the text."""
+        return len(self.utf8)
+
+    @functools.cached_property
+    def num_chars(self) -> int:
+        """Characters of the text."""
+        return len(self.text)
+
+    @functools.cached_property
+    def sha256(self) -> bytes:
+        """The digest of the text's bytes."""
+        return hashlib.sha256(self.utf8).digest()
 
 
 @dataclass(frozen=True)
@@ -139,15 +171,14 @@ class Place(NamedTuple):
         """A Document of `text`, unless it is empty (only white space), too long or not Unicode (lone surrogates)."""
         if not text or text.isspace():
             return self.bad("empty", "the document is empty")
+        document = Document(id, text, self.file.name, lang, pair, dict(meta or {}))
         try:
-            length = len(text) if text.isascii() else len(text.encode())
+            length = document.num_bytes
         except UnicodeEncodeError as error:
             code = ord(text[error.start])
             detail = f"not a Unicode text: lone surrogate U+{code:04X} at character {error.start}"
             return self.bad("undecodable", detail)
-        if length > self.limit:
-            return self.too_long(length)
-        return Document(id, text, self.file.name, lang, pair, dict(meta or {}))
+        return self.too_long(length) if length > self.limit else document
 
 
 def _line_of(path: str, offset: int) -> int | None:

@@ -21,7 +21,7 @@ from data_prep.sources.document import Document
 from data_prep.stages.rules import Finding
 from data_prep.stages.rules.c4 import C4, edit_lines, judge_page
 from data_prep.stages.rules.gopher import GopherQuality, judge_quality
-from data_prep.stages.rules.repair import Form, settle
+from data_prep.stages.rules.repair import Form, is_settled, settle
 from data_prep.stages.rules.repetition import GopherRepetition, judge_repetition
 from data_prep.stages.stage import Dropped, Step
 
@@ -71,7 +71,7 @@ def clean_text(config: Config, text: str) -> str:
 def _clean_documents(config: Config, documents: Iterable[Document]) -> Iterator[Document | Dropped]:
     judges = [_JUDGES[family] for family in config.rules]
     for document in documents:
-        text = clean_text(config, document.text)
+        text = document.text if _is_clean(config, document) else clean_text(config, document.text)
         finding = _judge_length(config, text)
         for judge in judges:
             finding = finding or judge(config, text, document.lang or config.lang)
@@ -79,6 +79,16 @@ def _clean_documents(config: Config, documents: Iterable[Document]) -> Iterator[
             yield Dropped(document, *finding)
         else:
             yield document if text == document.text else replace(document, text=text)
+
+
+def _is_clean(config: Config, document: Document) -> bool:
+    """Whether `clean_text` leaves the text as it is, where that is quickly told; else False."""
+    if "c4" in config.rules:
+        return False
+    try:
+        return is_settled(document.text, document.utf8, config.normalization, config.mojibake)
+    except UnicodeEncodeError:  # lone surrogates, which `clean_text` removes
+        return False
 
 
 def _judge_length(config: Config, text: str) -> Finding | None:

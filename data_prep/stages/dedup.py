@@ -31,7 +31,7 @@ from data_prep.stages.duplicates.observed import Strings, columns, save_batches,
 from data_prep.stages.duplicates.survivors import decide, dropped_in
 from data_prep.stages.stage import Decision, Dropped, Observer, Part, Reduction, Step
 
-VERSION = 100 + ALGORITHM_VERSION  # raise the hundreds when the code here gives another result
+VERSION = 200 + ALGORITHM_VERSION  # raise the hundreds when the code here gives another result
 
 ONLY_DROPS = True
 
@@ -105,8 +105,7 @@ class _Observer:
         self._batch_characters = 0
 
     def add(self, document: Document) -> None:
-        data = " ".join(document.text.lower().split()).encode() if self._config.normalize else document.utf8
-        self._digests += hashlib.blake2b(data, digest_size=16).digest()
+        self._digests += self._digest(document)[:16]
         self._partners.append(_partner(document.pair))
         self._ids.append(document.id)
         self._pairs.append(document.pair or "")
@@ -128,6 +127,11 @@ class _Observer:
         self._pairs.save(folder, "pairs")
         save_order(folder, columns(self._config.exact, self._config.lsh), count)
         return {"documents": count}
+
+    def _digest(self, document: Document) -> bytes:
+        if not self._config.normalize:
+            return document.sha256
+        return hashlib.sha256(" ".join(document.text.lower().split()).encode()).digest()
 
     def _sign(self) -> None:
         if self._batch:

@@ -9,7 +9,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +200,7 @@ def check_budgets(records: Iterable[dict[str, Any]], most: int | None) -> None:
 def _source(task: PassTask, work: WorkFolder, tally: Tally, bad: BadCounts) -> Iterator[Document]:
     if isinstance(task.source, Unit):
         return tally.read(_read(task.source, task.config, bad))
-    return iter(task.source.documents(work))
+    return iter(replace(task.source.documents(work), lazy=task.only_drops))
 
 
 def _through_stages(

@@ -111,7 +111,7 @@ class LanguageTokens:
         """Count a document."""
         row = self._rows.setdefault(document.lang or "", [0, 0, 0, 0, 0])
         unknown = int(np.count_nonzero(token_ids == self._unknown))
-        counted = (1, len(document.text), len(document.utf8), len(token_ids), unknown)
+        counted = (1, document.num_chars, document.num_bytes, len(token_ids), unknown)
         for place, number in enumerate(counted):
             row[place] += number
 

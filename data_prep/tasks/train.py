@@ -98,9 +98,8 @@ def train(task: TrainTask, work: WorkFolder) -> dict[str, Any]:
 
 
 def _taken_segments(document: Document, rate: float) -> Iterator[str]:
-    digest = hashlib.sha256(document.utf8).digest()
     for number, segment in enumerate(segments(document.text)):
-        if rate >= 1 or _segment_hash(digest, number) < rate * HASH_RANGE:
+        if rate >= 1 or _segment_hash(document.sha256, number) < rate * HASH_RANGE:
             yield segment
 
 

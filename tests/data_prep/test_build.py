@@ -286,7 +286,7 @@ def test_a_full_disk_is_one_message_and_the_next_run_continues(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     inline = make_inline()
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
     try:
         with pytest.raises(SpanwrightError, match="cannot write it: File too large"):
             inline.build(small_config(corpus), tmp_path / "out")

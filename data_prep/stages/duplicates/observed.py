@@ -2,7 +2,7 @@
 
 A folder holds, for n documents in their order:
 
-    digests.npy     [n, 2] uint64      BLAKE2b-128 of the text
+    digests.npy     [n, 2] uint64      the first half of the SHA-256 of the text
     signatures.npy  [n, LANES] uint8   see `minhash` (only for near duplicates)
     partners.npy    [n] uint64         BLAKE2b-64 of the pair, 0 for a document that is not aligned
     order.npy       [columns, n] uint32   for every column, the documents in the order of its keys

@@ -8,7 +8,7 @@ from ftfy.badness import MOJIBAKE_CATEGORIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.stages.rules.repair import FTFY, repair_mojibake, settle
+from data_prep.stages.rules.repair import FTFY, is_settled, native_library, repair_mojibake, settle
 
 SUSPICIOUS = sorted(
     {chr(code) for code in range(0x80, 0x2700) if any(chr(code) in c for c in MOJIBAKE_CATEGORIES.values())}
@@ -140,3 +140,22 @@ def test_an_innocent_pair_before_a_broken_one_does_not_hide_it() -> None:
 def test_a_line_beyond_the_limit_of_ftfy_is_repaired_in_the_same_pieces() -> None:
     text = "x" * 999_999 + "Ã¶" + "y" * 1000 + " schÃ¶n"
     assert repair_mojibake(text) == ftfy.fix_text(text, FTFY)
+
+
+@given(st.one_of(MOJIBAKE_LIKE, ANY_TEXT, st.text(st.characters(max_codepoint=0x400)), st.sampled_from(LANGUAGES)))
+@settings(max_examples=400, deadline=None)
+def test_what_is_called_settled_stays_as_it_is(text: str) -> None:
+    text = "word " * 12 + text + " word" * 16  # the look at blocks of ASCII and at what is between them
+    for form in (None, "NFC", "NFKC"):
+        for mojibake in (True, False):
+            if is_settled(text, text.encode(), form, mojibake):
+                assert settle(text, form, mojibake) == text
+
+
+@pytest.mark.skipif(native_library() is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("text", ["plain\n\ttext", *LANGUAGES])
+def test_ordinary_texts_are_called_settled(text: str) -> None:
+    text = unicodedata.normalize("NFC", text)
+    assert is_settled(text, text.encode(), "NFC")
+    assert not is_settled(f"{text}\u2028", f"{text}\u2028".encode(), "NFC")
+    assert not is_settled(f"{text} a\u0301", f"{text} a\u0301".encode(), "NFC")

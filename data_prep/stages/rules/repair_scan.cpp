@@ -1,0 +1,83 @@
+// What a text may need of the repairs in repair.py, found in one look at its bytes.
+//
+// Invariant: what is not reported is not needed; what is reported may turn out not to be.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+enum Need : int32_t { kControl = 1, kMojibake = 2, kComposed = 4, kCompatible = 8 };
+
+// Tables by UTF-16 unit: `first` and `second` are those of repair.py; `control` says what steps 1 and 3 change.
+struct Tables {
+  const uint16_t* first;
+  const uint16_t* second;
+  const uint8_t* control;
+};
+
+// Whether any of `count` bytes is no ASCII, or a control character that is removed or replaced.
+inline bool AnyOdd(const uint8_t* at, int64_t count) {
+  uint8_t odd = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint8_t byte = at[i];
+    odd |= (byte >= 0x7F) | ((byte < 0x20) & (byte != '\t') & (byte != '\n') & (byte != '\f'));
+  }
+  return odd;
+}
+
+class Scan {
+ public:
+  explicit Scan(const Tables& tables) : tables_(tables) {}
+
+  int32_t Needs(const uint8_t* at, const uint8_t* end) {
+    constexpr int64_t kBlock = 64;
+    while (at < end) {
+      const int64_t block = std::min<int64_t>(kBlock, end - at);
+      if (!AnyOdd(at, block)) {
+        Unit(at[0]);  // the only one with a neighbour before it that may be no ASCII
+        before_ = at[block - 1];
+        at += block;
+        continue;
+      }
+      for (const uint8_t* const stop = at + block; at < stop;) at = Character(at);
+    }
+    return needs_;
+  }
+
+ private:
+  const uint8_t* Character(const uint8_t* at) {
+    const uint32_t lead = at[0];
+    if (lead < 0x80) return Unit(lead), at + 1;
+    if (lead < 0xE0) return Unit((lead & 31) << 6 | (at[1] & 63)), at + 2;
+    if (lead < 0xF0) return Unit((lead & 15) << 12 | (at[1] & 63) << 6 | (at[2] & 63)), at + 3;
+    const uint32_t above = ((lead & 7) << 18 | (at[1] & 63) << 12 | (at[2] & 63) << 6 | (at[3] & 63)) - 0x10000;
+    Unit(0xD800 + (above >> 10));
+    Unit(0xDC00 + (above & 0x3FF));
+    return at + 4;
+  }
+
+  void Unit(uint32_t unit) {
+    needs_ |= tables_.control[unit];
+    if (tables_.first[before_] & tables_.second[unit]) needs_ |= kMojibake;
+    if (unit >= 0x300) needs_ |= kComposed;    // below, every text is in NFC
+    if (unit >= 0xA0) needs_ |= kCompatible;  // and in NFKC
+    before_ = unit;
+  }
+
+  const Tables tables_;
+  uint32_t before_ = '\n';
+  int32_t needs_ = 0;
+};
+
+}  // namespace
+
+extern "C" {
+
+// A sum of `Need` for a text in valid UTF-8.
+__attribute__((visibility("default"))) int32_t repair_needs(const uint8_t* text, int64_t num_bytes, const uint16_t* first,
+                                                            const uint16_t* second, const uint8_t* control) {
+  return Scan({first, second, control}).Needs(text, text + num_bytes);
+}
+}
