@@ -42,11 +42,10 @@ HOMES = {
     "icu4py": ("data_prep/columns/icu.py",),
     "triton": ("pipeline/kernels/",),
     "fsspec": ("data_prep/sources/storage.py",),
-    "pyarrow": ("data_prep/sources/",),
-    "orjson": ("data_prep/sources/jsonl.py",),
+    "pyarrow": ("data_prep/sources/", "data_prep/documents.py"),
+    "orjson": ("data_prep/sources/jsonl.py", "data_prep/documents.py"),
     "fastwarc": ("data_prep/sources/warc.py",),
     "resiliparse": ("data_prep/sources/page.py",),
-    "zstandard": ("data_prep/documents.py",),
     "jinja2": ("data_prep/card/",),
     "markupsafe": ("data_prep/card/",),
 }
