@@ -30,6 +30,11 @@ class TargetsCommand(click.Command):
         return super().parse_args(ctx, spelled)
 
 
+allow_data_change_option = click.option(
+    "--allow-data-change", is_flag=True, help="Go on although the dataset or stream has changed."
+)
+
+
 def config_arguments(command: Command) -> Command:
     """The arguments of every command that takes a config."""
     command = click.argument("overrides", nargs=-1)(command)
@@ -44,7 +49,7 @@ def start_options(command: Command) -> Command:
             click.option("--yes", is_flag=True, help="Answer yes to what --fresh asks."),
             click.option("--from", "origin", metavar="STEP|RUN", help="Go on from this step, or from another run."),
             click.option("--weights-only", is_flag=True, help="With --from RUN: its weights, at step 0."),
-            click.option("--allow-data-change", is_flag=True, help="Go on although the dataset or stream has changed."),
+            allow_data_change_option,
         )
     ):
         command = option(command)

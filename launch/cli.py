@@ -210,7 +210,7 @@ def _run(
     from pipeline.config import load_config
 
     loaded, start = load_config(config, overrides), Start(**options)
-    start.announce()
+    start.check()
     if within is not None:
         from launch.within import run_within
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from data_prep.errors import InputError, SpanwrightError
-from launch.arguments import CONFIG_HELP, config_arguments
+from launch.arguments import CONFIG_HELP, allow_data_change_option, config_arguments
 from launch.terminal import console, detail, show_error
 
 run_folder = click.argument("run", type=click.Path(path_type=Path))
@@ -17,12 +17,16 @@ run_folder = click.argument("run", type=click.Path(path_type=Path))
 @click.option("--cluster", required=True, help="A YAML file, or local, hostfile, slurm, ray, kubernetes.")
 @click.option("--dry-run", "--print", "dry_run", is_flag=True, help="Only print what would be submitted.")
 @click.option("--no-trial", is_flag=True, help="Do not try one step on one rank here first.")
-def submit(config: str, overrides: tuple[str, ...], cluster: str, dry_run: bool, no_trial: bool) -> None:
+@allow_data_change_option
+def submit(
+    config: str, overrides: tuple[str, ...], cluster: str, dry_run: bool, no_trial: bool, allow_data_change: bool
+) -> None:
     """Run everything on a cluster. OVERRIDES that begin with `cluster.` are the cluster's.
 
     What the cluster cannot do is an error before anything is submitted.
     """
     from launch.clusters.load import fitted, load_cluster, split_overrides
+    from launch.start import Start
     from launch.submit import show
     from launch.submit import submit as submit_run
     from pipeline.config import load_config
@@ -33,7 +37,7 @@ def submit(config: str, overrides: tuple[str, ...], cluster: str, dry_run: bool,
     if dry_run:
         show(loaded, target)
     else:
-        submit_run(loaded, target, trial=not no_trial)
+        submit_run(loaded, target, trial=not no_trial, start=Start(allow_data_change=allow_data_change))
 
 
 @click.command(short_help="Runs: stage, step, speed, loss, time left, jobs")

@@ -144,7 +144,8 @@ def check_continues(config: RunConfig, start: Start) -> None:
     """InputError with both values when `config` cannot continue the run in its folder; nothing has been changed yet."""
     record = newest_record(config.checkpoints, last=start.step)
     if record is not None:
-        check_config_continues(record.config, config.model_dump(mode="json"), record.step, start.allow_data_change)
+        allowed = start.allows_data_change(config, record)
+        check_config_continues(record.config, config.model_dump(mode="json"), record.step, allowed)
 
 
 def _about_prep(config: RunConfig, result: Result) -> Iterator[str]:

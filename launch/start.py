@@ -1,13 +1,14 @@
 """What `train` and `run` may be told about where training starts: an older step, another run, changed data."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.errors import InputError
 from launch.terminal import detail
-from pipeline.checkpoint.compatible import ALLOW_DATA_CHANGE
+from pipeline.checkpoint.format import Record
+from pipeline.checkpoint.load import newest_record
 from pipeline.checkpoint.origin import checkpoint_of_run, go_back, take_everything, take_weights
+from pipeline.checkpoint.permission import allow_data_change, data_change_allowed
 from pipeline.config import RunConfig, load_run
 
 
@@ -24,23 +25,32 @@ class Start:
         """The step of this run to go back to."""
         return int(self.origin) if self.origin is not None and self.origin.isdecimal() else None
 
-    def announce(self) -> None:
-        """Hand what ranks must know on to them; InputError when the options do not go together."""
+    def check(self) -> None:
+        """InputError when the options do not go together."""
         if self.weights_only and (self.origin is None or self.step is not None):
             raise InputError("--weights-only takes the weights of another run: give it with --from RUN.")
-        if self.allow_data_change:
-            os.environ[ALLOW_DATA_CHANGE] = "1"  # every rank reads it (pipeline.training.continuing)
+
+    def allows_data_change(self, config: RunConfig, record: Record) -> bool:
+        """Whether other data may follow the checkpoint of `record`: said here, or before."""
+        return self.allow_data_change or data_change_allowed(config.train_dir, record)
 
     def apply(self, config: RunConfig) -> bool:
         """Prepare the run's checkpoints; whether training has to run, even if it was done before."""
-        if self.origin is None:
-            return self.allow_data_change
         if self.step is not None:
             for name in go_back(config.checkpoints, self.step):
                 detail(f"a later checkpoint is kept as {name}")
-        else:
+        elif self.origin is not None:
             self._take(config, Path(self.origin))
-        return True
+        if self.allow_data_change:
+            self._allow(config)
+        return self.origin is not None or self.allow_data_change
+
+    def _allow(self, config: RunConfig) -> None:
+        record = newest_record(config.checkpoints)
+        if record is None:
+            detail(f"--allow-data-change: no checkpoint in {config.checkpoints} yet, so there is nothing to allow")
+        else:
+            allow_data_change(config.train_dir, record)
 
     def _take(self, config: RunConfig, run_dir: Path) -> None:
         source = checkpoint_of_run(run_dir, load_run(run_dir).checkpoints)

@@ -17,6 +17,7 @@ from launch.clusters.config import AnyCluster, KubernetesCluster, LocalCluster, 
 from launch.clusters.preflight import preflight
 from launch.clusters.submission import Job, Submission, filled_in, job_name
 from launch.clusters.targets import submission_of
+from launch.start import Start
 from launch.terminal import console, detail, heading
 from pipeline.config import RunConfig, save_config
 
@@ -30,12 +31,16 @@ def show(config: RunConfig, cluster: AnyCluster) -> None:
     console.print(submission_of(config, cluster).describe(config.run_dir), markup=False, soft_wrap=True)
 
 
-def submit(config: RunConfig, cluster: AnyCluster, trial: bool = True) -> None:
-    """Submit the run. InputError for what the cluster cannot do, before anything is submitted."""
+def submit(config: RunConfig, cluster: AnyCluster, trial: bool = True, start: Start | None = None) -> None:
+    """Submit the run. InputError for what the cluster cannot do, before anything is submitted.
+
+    `start` says whether its jobs may go on with other data.
+    """
     submission = submission_of(config, cluster)
     heading("submit", f"{config.run_dir.name} to {cluster.kind}")
     preflight(config, cluster, trial)
     _write(config, submission)
+    (start or Start()).apply(config)
     if cluster.kind == "slurm":
         _try_scripts(config, submission)
     ids: dict[str, str] = {}

@@ -11,9 +11,6 @@ from data_prep.errors import InputError
 from pipeline.training.config import TrainingConfig
 from pipeline.training.schedule import learning_rate
 
-ALLOW_DATA_CHANGE = "SPANWRIGHT_ALLOW_DATA_CHANGE"
-"""In a rank's environment: 1 when the user has given --allow-data-change."""
-
 _SECTIONS = ("model", "stream", "corruption", "objective")
 _TRAINING_FIELDS = (
     "global_batch", "precision", "weight_decay", "betas", "eps", "max_grad_norm", "groups", "loss_weights",
@@ -31,7 +28,8 @@ def check_continues(
     for field, old, new in _differences(saved, current):
         if allow_data_change and field.startswith("stream."):
             continue
-        raise InputError(f"{field} was {old!r} when this run was trained and is {new!r} now: {_ADVICE}")
+        more = ", or allow the change with --allow-data-change" if field.startswith("stream.") else ""
+        raise InputError(f"{field} was {old!r} when this run was trained and is {new!r} now: {_ADVICE}{more}")
     if step > current["training"]["steps"]:
         raise InputError(
             f"training.steps is {current['training']['steps']} and this run has already done {step} steps: {_ADVICE}"

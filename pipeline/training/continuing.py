@@ -1,15 +1,14 @@
 """What a run continues from, and what it remembers of itself from start to start.
 
 Invariant: a run goes on with the data, tokenizer and config it was trained with. Other data needs the user's word
-(`--allow-data-change`, handed to every rank by the environment), and the change stays in every later checkpoint.
+(`--allow-data-change`, pipeline.checkpoint.permission), and the change stays in every later checkpoint.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from data_prep.errors import InputError
-from pipeline.checkpoint.compatible import ALLOW_DATA_CHANGE, check_continues, stream_differences
+from pipeline.checkpoint.compatible import check_continues, stream_differences
 from pipeline.checkpoint.format import DataChange, Record, SkippedSamples
 from pipeline.config import RunConfig
 from pipeline.training.assembly import Data
@@ -35,9 +34,13 @@ class Lineage:
         return as_ranges(self.skipped)
 
 
-def check_and_continue(record: Record, config: RunConfig, data: Data, say: Callable[[str], None]) -> Lineage:
-    """The lineage of a run that goes on from `record` with `config` and `data`; InputError if it must not."""
-    allowed = os.environ.get(ALLOW_DATA_CHANGE) == "1"
+def check_and_continue(
+    record: Record, config: RunConfig, data: Data, allowed: bool, say: Callable[[str], None]
+) -> Lineage:
+    """The lineage of a run that goes on from `record` with `config` and `data`; InputError if it must not.
+
+    `allowed`: dataset and stream may be others.
+    """
     check_continues(record.config, config.model_dump(mode="json"), record.step, allowed)
     folder = data.dataset.folder
     if record.tokenizer_digest != data.tokenizer.digest:

@@ -25,6 +25,7 @@ from data_prep.errors import SpanwrightError, StoppedEarlyError
 from data_prep.shards.files import publish, staged_bytes
 from pipeline.batch import MicroBatch
 from pipeline.checkpoint.format import Record
+from pipeline.checkpoint.permission import data_change_allowed
 from pipeline.checkpoint.places import open_store
 from pipeline.checkpoint.resume import agree_on_checkpoint, restore_rank_generators, restore_state
 from pipeline.checkpoint.rng import seed_generators
@@ -32,6 +33,7 @@ from pipeline.checkpoint.state import TrainingState
 from pipeline.checkpoint.store import Folder
 from pipeline.config import RunConfig, load_run
 from pipeline.training.assembly import Data, build_engine, open_data
+from pipeline.training.collective import share_json
 from pipeline.training.config import accumulation_steps
 from pipeline.training.continuing import Lineage, check_and_continue
 from pipeline.training.engine import Engine
@@ -95,7 +97,8 @@ class Session:
             found, lineage = self._roll_back(trouble, lineage)
 
     def _continue(self, record: Record) -> Lineage:
-        lineage = check_and_continue(record, self.config, self.data, self._say)
+        allowed = self.rank.is_first and data_change_allowed(self.config.train_dir, record)
+        lineage = check_and_continue(record, self.config, self.data, bool(share_json(allowed)), self._say)
         self._say(f"continuing after step {record.step} of {self.config.training.steps}")
         for change in environment_changes(record.environment, self.environment):
             self._say(f"changed since the checkpoint ({change}): same samples and state, losses differ in last digits")

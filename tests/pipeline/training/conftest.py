@@ -112,7 +112,7 @@ def launch_command(run_dir: Path, ranks: int) -> list[str]:
     return [sys.executable, "-c", call]
 
 
-def run_ranks(script: str, world_size: int, *arguments: object) -> tuple[list[int], str]:
+def run_ranks(script: str, world_size: int, *arguments: object, timeout: float = 240.0) -> tuple[list[int], str]:
     """Run a script (of this folder, or a path) as `world_size` ranks; their return codes, and what they printed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -131,7 +131,11 @@ def run_ranks(script: str, world_size: int, *arguments: object) -> tuple[list[in
         )
         for rank in range(world_size)
     ]
-    output = "".join(rank.communicate(timeout=240)[0].decode() for rank in ranks)
+    try:
+        output = "".join(rank.communicate(timeout=timeout)[0].decode() for rank in ranks)
+    finally:
+        for rank in ranks:
+            rank.kill()
     return [rank.returncode for rank in ranks], output
 
 
@@ -140,7 +144,8 @@ def run_jobs(jobs: list[dict[str, Any]], ranks: int, folder: Path, name: str = "
     reports = folder / f"{name}-reports"
     reports.mkdir()
     (folder / f"{name}.json").write_text(json.dumps(jobs), encoding="utf-8")
-    codes, output = run_ranks("sessions_rank.py", ranks, folder / f"{name}.json", reports)
+    seconds = 240.0 + 30.0 * len(jobs)  # on a machine that is busy with other work
+    codes, output = run_ranks("sessions_rank.py", ranks, folder / f"{name}.json", reports, timeout=seconds)
     assert codes == [0] * ranks, output[-3000:]
     of_ranks = [json.loads((reports / f"rank-{rank}.json").read_text(encoding="utf-8")) for rank in range(ranks)]
     return [list(of_job) for of_job in zip(*of_ranks, strict=True)]

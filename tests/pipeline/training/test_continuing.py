@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from data_prep.errors import InputError
-from pipeline.checkpoint.compatible import ALLOW_DATA_CHANGE
 from pipeline.checkpoint.format import DataChange, Record
+from pipeline.checkpoint.permission import FILE, allow_data_change, data_change_allowed
 from pipeline.config import RunConfig, load_run
 from pipeline.training.continuing import Lineage, check_and_continue
 
@@ -40,7 +40,7 @@ def data(dataset: str = DATASET, stream: str = STREAM, tokenizer: str = TOKENIZE
 
 def test_the_same_data_goes_on_without_a_word(config: RunConfig) -> None:
     said: list[str] = []
-    assert check_and_continue(record(config), config, data(), said.append) == Lineage()
+    assert check_and_continue(record(config), config, data(), False, said.append) == Lineage()
     assert said == []
 
 
@@ -50,20 +50,17 @@ def test_the_same_data_goes_on_without_a_word(config: RunConfig) -> None:
 )
 def test_other_data_is_refused_with_both_fingerprints(config: RunConfig, found: dict[str, str], what: str) -> None:
     with pytest.raises(InputError) as caught:
-        check_and_continue(record(config), config, data(**found), lambda text: None)
+        check_and_continue(record(config), config, data(**found), False, lambda text: None)
     message = str(caught.value)
     assert message.startswith(f"the/data: the {what} is not the one this run was trained on (fingerprint ")
     assert "then, dddddddddddd now)" in message
     assert ("--allow-data-change" in message) == (what != "tokenizer")
 
 
-def test_other_data_is_taken_with_the_users_word_and_the_change_is_recorded(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(ALLOW_DATA_CHANGE, "1")
+def test_other_data_is_taken_with_the_users_word_and_the_change_is_recorded(config: RunConfig) -> None:
     wider = config.model_copy(update={"stream": config.stream.model_copy(update={"window": 64})})
     said: list[str] = []
-    lineage = check_and_continue(record(config), wider, data("d" * 64, "e" * 64), said.append)
+    lineage = check_and_continue(record(config), wider, data("d" * 64, "e" * 64), True, said.append)
     change = DataChange(
         step=5, position=20,
         changed={"dataset": (DATASET, "d" * 64), LABEL: (STREAM, "e" * 64), "stream.window": (48, 64)},
@@ -71,14 +68,11 @@ def test_other_data_is_taken_with_the_users_word_and_the_change_is_recorded(
     assert lineage == Lineage(data_changes=[change])
     assert said == [f"the data changes from position 20 on: dataset, {LABEL}, stream.window"]
     again = record(wider, dataset_fingerprint="d" * 64, stream_fingerprint="e" * 64, data_changes=[change])
-    assert check_and_continue(again, wider, data("d" * 64, "e" * 64), said.append) == lineage
+    assert check_and_continue(again, wider, data("d" * 64, "e" * 64), False, said.append) == lineage
 
 
-@pytest.mark.parametrize("word", ["0", "1"])
-def test_another_tokenizer_seed_or_model_is_refused_whatever_was_said(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch, word: str
-) -> None:
-    monkeypatch.setenv(ALLOW_DATA_CHANGE, word)
+@pytest.mark.parametrize("allowed", [False, True])
+def test_another_tokenizer_seed_or_model_is_refused_whatever_was_said(config: RunConfig, allowed: bool) -> None:
     other_seed = config.model_copy(update={"run": config.run.model_copy(update={"seed": 6})})
     other_model = config.model_copy(update={"model": config.model.model_copy(update={"d_ff": 96})})
     for now, found, message in (
@@ -87,4 +81,17 @@ def test_another_tokenizer_seed_or_model_is_refused_whatever_was_said(
         (other_model, {}, "model.d_ff was 64 when this run was trained and is 96 now"),
     ):
         with pytest.raises(InputError, match=message):
-            check_and_continue(record(config), now, data(**found), lambda text: None)
+            check_and_continue(record(config), now, data(**found), allowed, lambda text: None)
+
+
+def test_the_users_word_holds_for_one_checkpoint_until_the_next_is_saved(config: RunConfig, tmp_path: Path) -> None:
+    train_dir = tmp_path / "run" / "train"
+    first = record(config, saved_at="2026-01-01T00:00:00+00:00")
+    assert not data_change_allowed(train_dir, first)
+    allow_data_change(train_dir, first)
+    assert data_change_allowed(train_dir, first)
+    for other in ({"step": 6}, {"saved_at": "2026-01-01T00:00:01+00:00"}):
+        assert not data_change_allowed(train_dir, first.model_copy(update=other))
+    for garbled in (b"", b"{", b"\xff", b"[]", b"true"):
+        (train_dir / FILE).write_bytes(garbled)
+        assert not data_change_allowed(train_dir, first)

@@ -1,8 +1,8 @@
 """Stopped and continued at any step, a run is bit for bit the one that went straight: the matrix of configurations.
 
-A configuration is a ZeRO stage, a number of ranks, forwards a step, and saving beside training or not. Its run goes
-straight; then again, stopped after each of STOPS, the next part going on from the checkpoint: in epochs 0, 1 and 2, at
-an evaluation, and after the last step.
+A configuration is a ZeRO stage, a number of ranks, forwards a step, saving beside training or not, and a precision;
+dropout is on. Its run goes straight; then again, stopped after each of STOPS, the next part going on from the
+checkpoint: in epochs 0, 1 and 2, at an evaluation, and after the last step.
 """
 
 import itertools
@@ -17,11 +17,16 @@ GLOBAL_BATCH, STEPS = 6, 13
 """About thirty samples are an epoch: five steps."""
 STOPS = (2, 4, 7, 12)
 """Steps done at each stop: epoch 0, an evaluation, epoch 1, epoch 2. The last part ends the run."""
-FIELDS = {"steps": STEPS, "global_batch": GLOBAL_BATCH, "evaluate_every": 4, "precision": "bf16"}
-Configuration = tuple[int, int, bool]  # ZeRO stage, forwards a step, background
+FIELDS = {"steps": STEPS, "global_batch": GLOBAL_BATCH, "evaluate_every": 4}
+Configuration = tuple[int, int, bool, str]  # ZeRO stage, forwards a step, background, precision
 
-ALL = list(itertools.product((0, 1, 2, 3), (1, 3), (False, True)))
-QUICK = [(0, 3, True), (2, 3, False), (3, 1, True)]
+ALL = list(itertools.product((0, 1, 2, 3), (1, 3), (False, True), ("bf16", "fp32")))
+"""On one rank and on two: 64 configurations."""
+QUICK = [(0, 3, True, "bf16"), (2, 3, False, "bf16"), (3, 1, True, "bf16")]
+LONG = [
+    pytest.param([given for given in ALL if given[0] == stage], marks=pytest.mark.long, id=f"ZeRO {stage}")
+    for stage in range(4)
+]
 
 
 def parts(run_dir: Path) -> list[dict[str, Any]]:
@@ -31,17 +36,17 @@ def parts(run_dir: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize("configurations", [QUICK, pytest.param(ALL, marks=pytest.mark.long)])
+@pytest.mark.parametrize("configurations", [pytest.param(QUICK, id="some"), *LONG])
 def test_a_run_stopped_anywhere_is_bit_equal_to_one_that_went_straight(
     make_run: Any, tmp_path: Path, ranks: int, configurations: list[Configuration]
 ) -> None:
     runs: dict[Configuration, tuple[Path, Path]] = {}
     jobs: list[dict[str, Any]] = []
-    for stage, forwards, background in configurations:
+    for stage, forwards, background, precision in configurations:
         micro_batch = GLOBAL_BATCH // ranks // forwards
-        fields = {**FIELDS, "zero_stage": stage, "micro_batch": micro_batch, "ranks": ranks}
+        fields = {**FIELDS, "zero_stage": stage, "micro_batch": micro_batch, "ranks": ranks, "precision": precision}
         straight, stopped = (make_run(checkpoint={"background": background}, **fields) for _ in range(2))
-        runs[stage, forwards, background] = straight, stopped
+        runs[stage, forwards, background, precision] = straight, stopped
         jobs += [{"run_dir": str(straight)}, *parts(stopped)]
     reports = iter(run_jobs(jobs, ranks, tmp_path))
     for configuration, (straight, stopped) in runs.items():
@@ -59,7 +64,7 @@ def test_a_run_stopped_anywhere_is_bit_equal_to_one_that_went_straight(
 
 def test_a_run_that_resumes_wrongly_is_found(make_run: Any, tmp_path: Path) -> None:
     """The test above can fail: one position or one seed off, and the losses differ."""
-    fields = {**FIELDS, "steps": 6, "micro_batch": 3, "zero_stage": 1}
+    fields = {**FIELDS, "steps": 6, "micro_batch": 3, "zero_stage": 1, "precision": "bf16"}
     straight, shifted, other_seed = make_run(**fields), make_run(**fields), make_run(seed=6, **fields)
     jobs = [
         {"run_dir": str(straight)}, {"run_dir": str(shifted), "stop_after": 3},

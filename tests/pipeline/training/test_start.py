@@ -12,7 +12,7 @@ from data_prep.errors import InputError
 from launch.start import Start
 from pipeline.checkpoint.load import newest_record, saved_steps
 
-from .conftest import losses, result
+from .conftest import losses
 
 FIELDS = {"steps": 6, "micro_batch": 4, "evaluate_every": 3}
 
@@ -23,18 +23,26 @@ def train(run_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_a_run_goes_back_to_a_step_and_another_starts_with_its_weights(make_run: Any) -> None:
+def test_a_run_goes_back_and_on_with_other_data_and_another_starts_with_its_weights(make_run: Any) -> None:
     first = make_run(checkpoint={"save_every": 2, "keep_last": 3}, **FIELDS)
     done = train(first)
     assert done.returncode == 0, done.stderr
-    before, hash_before = losses(first), result(first)["weight_hash"]
+    before = losses(first)
 
-    back = train(first, "--from", "2")
+    refused = train(first, "--from", "2", "stream.block_shards=1")
+    assert refused.returncode == 2
+    assert "stream.block_shards was 64 when this run was trained and is 1 now" in refused.stderr
+    back = train(first, "--from", "2", "--allow-data-change", "stream.block_shards=1")
     assert back.returncode == 0, back.stderr
     assert "a later checkpoint is kept as left-step-00000006" in back.stdout
     assert "continuing after step 2 of 6" in back.stdout
-    assert (losses(first), result(first)["weight_hash"]) == (before, hash_before)
+    assert "the data changes from position 8 on: stream of samples" in back.stdout
     assert saved_steps(first / "train" / "checkpoints") == [6, 4, 2]
+    record = newest_record(first / "train" / "checkpoints")
+    assert record is not None
+    assert [(change.step, change.position) for change in record.data_changes] == [(2, 8)]
+    assert losses(first)[:3] == before[:3]
+    assert losses(first)[3:] != before[3:]
 
     other = make_run(seed=9, **FIELDS)
     started = train(other, "--from", str(first), "--weights-only")
@@ -55,4 +63,4 @@ def test_a_run_goes_back_to_a_step_and_another_starts_with_its_weights(make_run:
 def test_weights_only_goes_with_another_run_only() -> None:
     for origin in (None, "12"):
         with pytest.raises(InputError, match="--weights-only takes the weights of another run"):
-            Start(origin=origin, weights_only=True).announce()
+            Start(origin=origin, weights_only=True).check()
