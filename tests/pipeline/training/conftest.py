@@ -59,13 +59,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> RunMaker:
-    """A run folder with a config: `make_run(steps=6, checkpoint={...})` (training fields by name)."""
+    """A run folder with a config: `make_run(steps=6, checkpoint={...})` (training fields, and other `sections`)."""
 
     def make(
         checkpoint: dict[str, Any] | None = None,
         model: dict[str, Any] | None = None,
         seed: int = 5,
         run_dir: Path | None = None,
+        sections: dict[str, Any] | None = None,
         **training: Any,
     ) -> Path:
         folder = run_dir or tmp_path_factory.mktemp("run")
@@ -84,6 +85,7 @@ def make_run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> RunMake
                 "training": {**TRAINING, **training},
                 "checkpoint": {"save_every": 5, **(checkpoint or {})},
                 "run": {"dir": str(folder), "seed": seed},
+                **(sections or {}),
             }
         )
         save_config(config)

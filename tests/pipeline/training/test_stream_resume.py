@@ -1,7 +1,7 @@
 """The stream of batches goes on from every step: the whole ordered tail is that of the stream read from the start."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +19,64 @@ STEPS, GLOBAL_BATCH = 200, 4
 CPU = torch.device("cpu")
 Read = list[tuple[int, str]]
 
+MIXTURE = [
+    {"mode": 0, "weight": 2, "select": {"kind": "t5_spans"}},
+    {"mode": 1, "select": {"kind": "t5_spans", "mean_span_length": 1000, "noise_density": 0.25, "edges": "t5"}},
+    {"mode": 2, "select": {"kind": "t5_spans", "mean_span_length": 8, "noise_density": 0.5}},
+]
+STREAMS: dict[str, dict[str, Any]] = {
+    "one corruption": {},
+    "a mixture by sample": {"corruption": {"mixture": MIXTURE}},
+    "a mixture by step, in phases": {
+        "corruption": {"mixture": MIXTURE, "mixture_per": "step"},
+        "phases": [
+            {"at_step": 60, "corruption": {"mixture": MIXTURE[:2]}},
+            {"at_step": 140, "stream": {"window": 32}},
+        ],
+    },
+}
 
-@pytest.fixture(scope="module")
-def run_dir(make_run: Any) -> Path:
-    """Two hundred steps of four samples: more than three epochs."""
-    return make_run(steps=STEPS, global_batch=GLOBAL_BATCH, micro_batch=1)
+
+@pytest.fixture(scope="module", params=STREAMS)
+def run_dir(make_run: Any, request: pytest.FixtureRequest) -> Path:
+    """Two hundred steps of four samples: more than three epochs (of windows of the first size)."""
+    return make_run(steps=STEPS, global_batch=GLOBAL_BATCH, micro_batch=1, sections=STREAMS[request.param])
 
 
-def tail(run_dir: Path, start: int, rank: int = 0, ranks: int = 1, workers: int = 0) -> Iterator[Read]:
+def tail(
+    run_dir: Path, start: int, rank: int = 0, ranks: int = 1, workers: int = 0, micro_batch: int = 1
+) -> Iterator[Read]:
     """(Position, digest of the views) of each sample that a rank reads, by step, from a start of its own."""
     config = load_run(run_dir)
-    data = open_data(config)
+    config = config.model_copy(update={"training": config.training.model_copy(update={"micro_batch": micro_batch})})
     positions = RankPositions(config.training, rank, ranks, start)
-    for micro_batches in load_steps(data.micro_batches, positions, workers, CPU):
+    for micro_batches in load_steps(open_data(config).micro_batches, positions, workers, CPU):
         yield [sample for micro_batch in micro_batches for sample in sample_digests(micro_batch)]
 
 
 @pytest.fixture(scope="module")
 def straight(run_dir: Path) -> list[Read]:
-    """The steps of one rank from the start."""
+    """The steps of one rank from the start, a sample at a time."""
     steps = list(tail(run_dir, 0))
     assert [position for step in steps for position, _ in step] == list(range(STEPS * GLOBAL_BATCH))
-    [windows] = open_data(load_run(run_dir)).stream.streams
-    assert 3 * len(windows) < STEPS * GLOBAL_BATCH
+    assert 3 * len(open_data(load_run(run_dir)).stream.streams[0]) < STEPS * GLOBAL_BATCH
     return steps
 
 
-@pytest.mark.parametrize("every", [23, pytest.param(1, marks=pytest.mark.long)])
-def test_from_every_step_the_whole_tail_is_read_as_from_the_start(
-    run_dir: Path, straight: list[Read], every: int
-) -> None:
-    for start in range(0, STEPS, every):
-        assert list(tail(run_dir, start)) == straight[start:]
+def check_tails(run_dir: Path, straight: list[Read], ranks: int, workers: int, starts: Iterable[int]) -> None:
+    """From each start each rank reads its part of the whole tail, in micro-batches that make one forward a step."""
+    part = GLOBAL_BATCH // ranks
+    for rank in range(ranks):
+        of_rank = [step[rank * part : (rank + 1) * part] for step in straight]
+        for start in starts:
+            assert list(tail(run_dir, start, rank, ranks, workers, part)) == of_rank[start:], (rank, start)
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_the_ranks_together_read_the_tail_from_every_step(run_dir: Path, straight: list[Read], ranks: int) -> None:
-    of_ranks = [list(tail(run_dir, 0, rank, ranks)) for rank in range(ranks)]
-    for together, alone in zip(zip(*of_ranks, strict=True), straight, strict=True):
-        # Forward number a of the step: rank 0's micro-batch, then rank 1's, ...
-        assert [read[number] for number in range(len(together[0])) for read in together] == alone
+def test_forwards_are_dealt_out_to_the_ranks_by_turns(run_dir: Path, straight: list[Read], ranks: int) -> None:
+    """In micro-batches of one sample, forward a of a step reads sample a * ranks + rank."""
+    for rank in range(ranks):
+        assert list(tail(run_dir, 150, rank, ranks)) == [step[rank::ranks] for step in straight[150:]]
     config = load_run(run_dir).training
     for rank in range(ranks):
         everything = list(RankPositions(config, rank, ranks, 0))
@@ -66,17 +84,27 @@ def test_the_ranks_together_read_the_tail_from_every_step(run_dir: Path, straigh
             assert list(RankPositions(config, rank, ranks, start)) == everything[start * GLOBAL_BATCH // ranks :]
 
 
+@pytest.mark.parametrize("every", [163, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_from_every_step_each_rank_reads_its_part_of_the_tail(
+    run_dir: Path, straight: list[Read], ranks: int, every: int
+) -> None:
+    check_tails(run_dir, straight, ranks, workers=0, starts=range(0, STEPS, every))
+
+
 @pytest.mark.long
+@pytest.mark.parametrize(("ranks", "starts"), [(1, (1, 99, STEPS - 1)), (2, (99,)), (4, (99,))])
 @pytest.mark.parametrize("workers", [1, 4])
-def test_loader_workers_read_the_same_tail(run_dir: Path, straight: list[Read], workers: int) -> None:
-    for start in (0, 1, 7, 99, 150, STEPS - 1):
-        assert list(tail(run_dir, start, workers=workers)) == straight[start:]
+def test_loader_workers_read_the_same_tail(
+    run_dir: Path, straight: list[Read], ranks: int, starts: tuple[int, ...], workers: int
+) -> None:
+    check_tails(run_dir, straight, ranks, workers, starts)
 
 
 def test_a_sample_does_not_depend_on_what_was_read_before(run_dir: Path) -> None:
     """A thousand random positions of random seeds, each as the first one read and after others."""
     data, draw = open_data(load_run(run_dir)), random.Random(6)
-    [windows], split = data.stream.streams, data.dataset.split("train")
+    windows, split = data.stream.streams[0], data.dataset.split("train")
     for _ in range(50):
         seed = draw.randrange(2**32)
         used = Stream(split, windows.config, seed)
