@@ -16,7 +16,7 @@ from data_prep.errors import CorruptionError, SpanwrightError
 from data_prep.shards.files import named_errors, open_regular
 from pipeline.checkpoint.disk import Disk
 from pipeline.checkpoint.format import MANIFEST, FileEntry
-from pipeline.checkpoint.store import SET_ASIDE, Folder, Part
+from pipeline.checkpoint.store import DAMAGED, Folder, Part
 
 _SAVING, _LEAVING = ".saving-", ".removing-"
 
@@ -111,7 +111,7 @@ class LocalStore:
         self._disk.sync_folder(self.root)
         self._remove_all(leaving)
 
-    def set_aside(self, folder: str, prefix: str = SET_ASIDE) -> str:
+    def set_aside(self, folder: str, prefix: str = DAMAGED) -> str:
         """Rename to a name that is free."""
         aside, number = f"{prefix}{folder}", 1
         while (self.root / aside).exists():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from data_prep.errors import CorruptionError, InputError, SpanwrightError
 from data_prep.sources.storage import filesystem, named_errors
 from pipeline.checkpoint.format import MANIFEST, FileEntry
-from pipeline.checkpoint.store import SET_ASIDE, Folder, Part
+from pipeline.checkpoint.store import DAMAGED, Folder, Part
 
 _BLOCK_BYTES = 8 << 20
 
@@ -91,7 +91,7 @@ class ObjectStore:
         self._remove([MANIFEST], folder)
         self._remove(self.names(folder), folder)
 
-    def set_aside(self, folder: str, prefix: str = SET_ASIDE) -> str:
+    def set_aside(self, folder: str, prefix: str = DAMAGED) -> str:
         """Copy to a name that is free, manifest last, then remove."""
         taken, aside, number = self.folders(), f"{prefix}{folder}", 1
         while aside in taken:

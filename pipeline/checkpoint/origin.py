@@ -21,10 +21,8 @@ from pipeline.checkpoint.format import (
 )
 from pipeline.checkpoint.load import Place, newest_valid, saved_steps, step_folder
 from pipeline.checkpoint.places import open_store
-from pipeline.checkpoint.store import Folder, Store
+from pipeline.checkpoint.store import LEFT, Folder, Store
 from pipeline.checkpoint.verify import read_manifest, verify_checkpoint
-
-LEFT = "left-"
 
 
 def go_back(place: Place, step: int) -> list[str]:

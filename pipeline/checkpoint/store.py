@@ -7,14 +7,17 @@ was not published is never seen as a checkpoint, and one that was published stay
     remove, set_aside                        it disappears under its name at once
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.checkpoint.format import FileEntry
+from pipeline.checkpoint.format import FileEntry, step_of
 
 Part = bytes | memoryview
-SET_ASIDE = "damaged-"
+DAMAGED, LEFT = "damaged-", "left-"
+"""What is set aside: checkpoints that did not verify, and those that a run left by going back (--from STEP)."""
+_SET_ASIDE = re.compile(r"(step-\d+)(?:-(\d+))?")
 
 
 class Store(Protocol):
@@ -51,11 +54,18 @@ class Store(Protocol):
     def remove(self, folder: str) -> None:
         """Remove a published folder."""
 
-    def set_aside(self, folder: str, prefix: str = SET_ASIDE) -> str:
+    def set_aside(self, folder: str, prefix: str = DAMAGED) -> str:
         """Give a published folder another name, which it returns: it no longer counts, and is not lost."""
 
     def copy_file(self, source: "Folder", folder: str, name: str) -> None:
         """Put a file of another folder into a save that has begun, as it is."""
+
+
+def order_of_set_aside(name: str, prefix: str) -> tuple[int, int] | None:
+    """Step, and number among those of this step, of a folder set aside under `prefix`; None for any other name."""
+    match = _SET_ASIDE.fullmatch(name.removeprefix(prefix)) if name.startswith(prefix) else None
+    step = step_of(match[1]) if match else None
+    return (step, int(match[2] or 1)) if match and step is not None else None
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,15 @@ from data_prep.errors import CorruptionError, InputError, SpanwrightError
 from pipeline.checkpoint.config import CheckpointConfig
 from pipeline.checkpoint.format import plan_files
 from pipeline.checkpoint.load import newest_valid, saved_steps
-from pipeline.checkpoint.retention import steps_to_remove
+from pipeline.checkpoint.origin import go_back
+from pipeline.checkpoint.places import open_store
+from pipeline.checkpoint.resume import agree_on_checkpoint
+from pipeline.checkpoint.retention import set_aside_to_remove, steps_to_remove
 from pipeline.checkpoint.rng import capture_generators, restore_generators, seed_generators
 from pipeline.checkpoint.verify import audit_checkpoint, checkpoint_bytes, verify_checkpoint
 from pipeline.checkpoint.weights import load_weights, newest_checkpoint
 
-from .conftest import SHAPES, KeptState, record, rewrite_manifest
+from .conftest import RANK, SHAPES, KeptState, record, rewrite_manifest
 
 FILES = [
     "buffers-00000.safetensors", "exp_avg-00000.safetensors", "exp_avg_sq-00000.safetensors", "manifest.json",
@@ -160,6 +163,33 @@ def test_the_rule_of_retention():
     assert steps_to_remove([3, 1, 2], CheckpointConfig(keep_last=1)) == [1, 2]
     assert steps_to_remove([1, 2, 3, 4], CheckpointConfig(keep_last=1, keep_every=2)) == [1, 3]
     assert steps_to_remove([], CheckpointConfig()) == []
+
+
+def test_of_what_was_set_aside_the_latest_stay_once_a_newer_checkpoint_is_saved(save, tmp_path):
+    root = tmp_path / "checkpoints"
+    for step in range(1, 9):
+        save(step, keep_last=8, keep_every=4)
+    assert len(go_back(root, 3)) == 5
+    for step in (3, 2):
+        (root / f"step-{step:08d}" / "state.json").write_bytes(b"{}")
+        agree_on_checkpoint(open_store(root), RANK, lambda text: None)
+    (root / "left-step-00000009-notes").mkdir()  # the user's own
+    before = {path.name for path in root.iterdir()}
+    save(2, keep_last=1, keep_every=4)
+    removed = {"step-00000001", "damaged-step-00000002", *(f"left-step-{step:08d}" for step in (5, 6, 7))}
+    assert before - {path.name for path in root.iterdir()} == removed
+    assert {path.name for path in root.iterdir()} - before == {"step-00000002"}
+
+
+def test_the_rule_of_what_was_set_aside():
+    names = [
+        "damaged-step-00000008", "damaged-step-00000008-2", "damaged-step-00000008-10", "left-step-00000012",
+        "left-step-00000008", "left-step-00000004", "step-00000016", "left-step-8", "damaged-", "left-other",
+    ]  # fmt: skip
+    damaged = ["damaged-step-00000008", "damaged-step-00000008-2"]
+    assert set_aside_to_remove(names, CheckpointConfig(keep_every=4)) == damaged
+    assert set_aside_to_remove(names, CheckpointConfig(keep_every=8)) == [*damaged, "left-step-00000004"]
+    assert set_aside_to_remove(names, CheckpointConfig()) == [*damaged, "left-step-00000004", "left-step-00000008"]
 
 
 def test_files_are_planned_by_names_and_sizes_alone():

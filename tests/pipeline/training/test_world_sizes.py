@@ -11,7 +11,7 @@ from pipeline.training.config import accumulation_steps
 
 from .conftest import metrics, run_jobs
 
-FIELDS = {"global_batch": 12, "micro_batch": 1, "evaluate_every": 8, "learning_rate": 1e-3}
+FIELDS = {"model": {"num_layers": 1}, "global_batch": 12, "micro_batch": 1, "evaluate_every": 8, "learning_rate": 1e-3}
 Part = tuple[int, int, int]  # ranks, ZeRO stage, steps done at its end
 Chain = tuple[Part, ...]
 QUICK: tuple[Chain, ...] = (((2, 2, 2), (1, 3, 4), (4, 1, 10)),)
