@@ -9,6 +9,7 @@ The importance weights (`weight`, `ngrams`) need the whole corpus: `data_prep.fi
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from data_prep.tokenizer import Tokenizer
 VERSION = 1  # raised when the same document would get other columns
 
 _BATCH_CHARACTERS = 2**17
+T = TypeVar("T")
 Encoded = tuple[Document, np.ndarray]  # with its token ids
 
 _MARKS = Column(dtype="uint8", per="token")
@@ -74,8 +76,14 @@ def annotated(
             yield document, token_ids, columns
 
 
-def _batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
-    batch: list[Encoded] = []
+def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """The documents in order, a few at a time: the same texts make the same batches."""
+    for batch in _batches((document, None) for document in documents):
+        yield [document for document, _ in batch]
+
+
+def _batches(encoded: Iterable[tuple[Document, T]]) -> Iterator[list[tuple[Document, T]]]:
+    batch: list[tuple[Document, T]] = []
     num_characters = 0
     for document, token_ids in encoded:
         batch.append((document, token_ids))

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <numeric>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -23,7 +24,9 @@ enum WordKind : int32_t { kNoWords = 0, kUnicodeWords = 1, kRunsOfSpace = 2 };
 class Finder {
  public:
   Finder(const Property* table, Sentences sentences, IcuWords icu)
-      : table_(table, table + 0x110000), sentences_(std::move(sentences)), icu_(std::move(icu)) {}
+      : table_(table, table + 0x110000), sentences_(std::move(sentences)), icu_(std::move(icu)) {
+    for (Property& property : table_) property = WithEvent(property);
+  }
 
   // Marks on the bytes of a text. False: ICU refuses it.
   bool Mark(const uint8_t* text, int64_t num_bytes, int32_t words, bool sents, uint8_t* marks) {
@@ -69,7 +72,7 @@ class Finder {
     return true;
   }
 
-  const std::vector<Property> table_;
+  std::vector<Property> table_;
   const Words words_;
   Sentences sentences_;
   IcuWords icu_;
@@ -112,23 +115,24 @@ EXPORTED int64_t boundaries_mark(void* finder, const uint8_t* texts, const int64
 
 // `words` and `sents`, [tokens]: which tokens begin one. Tokens of text i end at `token_ends[i]`; `piece_bytes` says how
 // many bytes a token id stands for. Returns how many texts the tokens of which do not add up to them, before anything else.
+// Behind the last of the `marks` is room to read. -1: no memory.
 EXPORTED int64_t boundaries_tokens(const uint8_t* texts, const uint8_t* marks, const int64_t* ends, int64_t num_texts,
                                    const int32_t* token_ids, const int64_t* token_ends, const int32_t* piece_bytes,
-                                   uint8_t* words, uint8_t* sents) {
-  const auto total = [&](int64_t first, int64_t last) {
-    int64_t sum = 0;
-    for (int64_t token = first; token < last; ++token) sum += piece_bytes[token_ids[token]];
-    return sum;
-  };
+                                   uint8_t* words, uint8_t* sents) try {
+  const int64_t num_tokens = num_texts ? token_ends[num_texts - 1] : 0;
+  std::vector<int32_t> lengths(num_tokens);
+  for (int64_t token = 0; token < num_tokens; ++token) lengths[token] = piece_bytes[token_ids[token]];
   int64_t unfit = 0;
-  for (int64_t i = 0, begin = 0, first = 0; i < num_texts; begin = ends[i], first = token_ends[i++])
-    unfit += total(first, token_ends[i]) != ends[i] - begin || ends[i] == begin;
-  if (unfit) return unfit;
   for (int64_t i = 0, begin = 0, first = 0; i < num_texts; begin = ends[i], first = token_ends[i++]) {
-    const auto length = [&](int64_t token) { return piece_bytes[token_ids[first + token]]; };
-    Anchors(texts + begin, marks + begin, ends[i] - begin)
-        .Write(token_ends[i] - first, length, words + first, sents + first);
+    const int64_t sum = std::accumulate(&lengths[first], &lengths[token_ends[i]], int64_t{0});
+    unfit += sum != ends[i] - begin || ends[i] == begin;
   }
+  if (unfit) return unfit;
+  for (int64_t i = 0, begin = 0, first = 0; i < num_texts; begin = ends[i], first = token_ends[i++])
+    Anchors(texts + begin, marks + begin, ends[i] - begin)
+        .Write(token_ends[i] - first, &lengths[first], words + first, sents + first);
   return 0;
+} catch (const std::bad_alloc&) {
+  return -1;
 }
 }

@@ -25,6 +25,7 @@ from data_prep.columns.sents import ABBREVIATIONS
 SOURCE = Path(__file__).with_name("boundaries.cpp")
 WORD_KINDS = {None: 0, "unicode": 1, "whitespace": 2}
 WORD_START, SENTENCE_START, CONTINUATION = 1, 2, 8  # Mark in boundaries_text.h
+_ROOM_MARKS = 8  # kMarksRoom in boundaries_tokens.h
 _POINTER, _INT64, _INT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
 
 
@@ -68,11 +69,13 @@ class Boundaries:
             words.ctypes.data,
             sents.ctypes.data,
         )
+        if unfit < 0:
+            raise MemoryError
         return None if unfit else (words, sents)
 
     def marks(self, data: bytes, ends: np.ndarray) -> np.ndarray:
         """Marks on the bytes of the texts, `data`: [bytes] uint8 of WORD_START, SENTENCE_START and others."""
-        marks = np.empty(len(data), np.uint8)
+        marks = np.empty(len(data) + _ROOM_MARKS, np.uint8)[: len(data)]
         failed = self._library.boundaries_mark(
             self._handle, data, ends.ctypes.data, len(ends), self._words, self._sents, marks.ctypes.data
         )

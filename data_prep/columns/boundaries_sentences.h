@@ -19,15 +19,14 @@ class Sentences {
   void Mark(Characters& text) {
     if (!text.count) return;
     text.marks[0] |= kSentenceStart;
-    classes_.resize(text.count);
-    for (int64_t place = 0; place < text.count; ++place) classes_[place] = SentenceOf(text.properties[place]);
+    properties_ = text.properties.data();
+    count_ = text.count;
     if (running_text_) Unwrap(text);
-    for (int64_t place = 0; place < text.count;) {
-      const int found = classes_[place];
-      if (!(kEvents >> found & 1)) {
-        ++place;
-        continue;
-      }
+    for (int64_t event = 0, place = 0; event < text.num_events; ++event) {
+      if (text.events[event] < place) continue;  // seen on the way from another
+      place = text.events[event];
+      const int found = Class(place);
+      if (found == kSp) continue;
       is_start_ = true;
       if (IsTerm(found)) place = AfterTerm(place);
       else place += found == kCr && Class(place + 1) == kLf ? 2 : 1;  // SB3, 4
@@ -37,26 +36,26 @@ class Sentences {
   }
 
  private:
-  static constexpr int kEvents = 1 << kATerm | 1 << kSTerm | 1 << kSep | 1 << kCr | 1 << kLf;
-
   static bool IsEnd(int c) { return c == kSep || c == kCr || c == kLf; }
   static bool IsTerm(int c) { return c == kATerm || c == kSTerm; }
   static bool IsIgnored(int c) { return c == kSentenceExtend || c == kSentenceFormat; }
-  int Class(int64_t place) const { return place < static_cast<int64_t>(classes_.size()) ? classes_[place] : -1; }
+  int Class(int64_t place) const { return place < count_ ? SentenceOf(properties_[place]) : -1; }
 
   // A line's end before a letter or a digit is a space, and so is a CR before a LF; not after an empty line.
-  void Unwrap(const Characters& text) {
-    for (int64_t place = 0; place < text.count; ++place) {
-      if (classes_[place] != kLf) continue;
-      if (place && text.Is(place - 1, '\r')) classes_[place - 1] = kSp;
+  void Unwrap(Characters& text) {
+    const auto set_space = [&](int64_t place) { text.properties[place] = WithSentence(text.properties[place], kSp); };
+    for (int64_t event = 0; event < text.num_events; ++event) {
+      const int64_t place = text.events[event];
+      if (Class(place) != kLf) continue;
+      if (place && text.Is(place - 1, '\r')) set_space(place - 1);
       const bool after_end = place && text.Is(place - 1, '\n');
-      if (!after_end && place + 1 < text.count && IsAlnum(text.properties[place + 1])) classes_[place] = kSp;
+      if (!after_end && place + 1 < text.count && IsAlnum(text.properties[place + 1])) set_space(place);
     }
   }
 
   // From a full stop on: the place where what follows begins, and in `is_start_` whether a sentence does.
   int64_t AfterTerm(int64_t place) {
-    const int term = classes_[place];
+    const int term = Class(place);
     const int before = term == kATerm ? LetterBefore(place) : -1;
     int64_t at = Skip(place + 1);
     is_start_ = false;
@@ -80,8 +79,8 @@ class Sentences {
   }
   int LetterBefore(int64_t place) const {
     int64_t at = place - 1;
-    while (at > 0 && IsIgnored(classes_[at]) && !IsEnd(classes_[at - 1])) --at;
-    return at < 0 ? -1 : classes_[at];
+    while (at > 0 && IsIgnored(Class(at)) && !IsEnd(Class(at - 1))) --at;
+    return at < 0 ? -1 : Class(at);
   }
   bool LowerFollows(int64_t place) const {
     for (;; ++place) {
@@ -109,7 +108,8 @@ class Sentences {
   const bool running_text_;
   const std::unordered_set<std::string> abbreviations_;
   const int64_t longest_;  // in characters
-  std::vector<uint8_t> classes_;
+  const Property* properties_ = nullptr;  // of the text at hand
+  int64_t count_ = 0;
   bool is_start_ = false;  // what AfterTerm found
 };
 

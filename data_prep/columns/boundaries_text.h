@@ -26,6 +26,17 @@ inline bool IsAlnum(Property p) { return p >> 10 & 1; }      // str.isalnum()
 inline bool IsUpper(Property p) { return p >> 11 & 1; }      // str.isupper()
 inline bool IsPictograph(Property p) { return p >> 12 & 1; }
 inline bool IsDictionary(Property p) { return p >> 13 & 1; }  // words of its script are found by a dictionary
+inline bool IsEvent(Property p) { return p >> 14 & 1; }       // may end a sentence: set by WithEvent, below
+
+// The property of a character of another sentence class.
+inline Property WithSentence(Property p, SentenceClass c) {
+  return static_cast<Property>((p & ~(15u << 5)) | static_cast<unsigned>(c) << 5);
+}
+// The property, with IsEvent for full stops and the ends of lines.
+inline Property WithEvent(Property p) {
+  constexpr unsigned kEvents = 1u << kATerm | 1u << kSTerm | 1u << kSep | 1u << kCr | 1u << kLf;
+  return static_cast<Property>(p | (kEvents >> SentenceOf(p) & 1u) << 14);
+}
 
 enum Mark : uint8_t { kWordStart = 1, kSentenceStart = 2, kBlankCharacter = 4, kContinuation = 8 };
 
@@ -43,8 +54,9 @@ struct Characters {
   std::vector<Property> properties;
   std::vector<int32_t> begins;  // in bytes
   std::vector<uint8_t> marks;   // of each, a sum of `Mark`
+  std::vector<int32_t> events;  // places of those that may end a sentence
   const uint8_t* text = nullptr;
-  int64_t count = 0;
+  int64_t count = 0, num_events = 0;
   bool dictionary = false;  // whether any is of such a script
 
   // As many as there are, and what is known of each.
@@ -54,9 +66,11 @@ struct Characters {
       properties.resize(num_bytes);
       begins.resize(num_bytes);
       marks.resize(num_bytes);
+      events.resize(num_bytes);
     }
     Property* property = properties.data();
     int32_t* begin = begins.data();
+    int32_t* event = events.data();
     Property all = 0;
     for (int64_t at = 0; at < num_bytes;) {
       *begin++ = static_cast<int32_t>(at);
@@ -64,8 +78,11 @@ struct Characters {
       const Property found = table[bytes[at] < 0x80 ? bytes[at] : Code(bytes + at, &size)];
       at += size;
       all |= found;
+      *event = static_cast<int32_t>(property - properties.data());
+      event += IsEvent(found);
       *property++ = found;
     }
+    num_events = event - events.data();
     count = property - properties.data();
     dictionary = IsDictionary(all);
     for (int64_t place = 0; place < count; ++place) marks[place] = IsBlank(properties[place]) ? kBlankCharacter : 0;

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "boundaries_text.h"
 
 namespace {
+
+constexpr int64_t kMarksRoom = 8;  // bytes behind the last mark that may be read (_ROOM_MARKS in boundaries.py)
 
 // One text of `num_bytes` with its `marks`, and its tokens in order.
 class Anchors {
@@ -15,23 +18,26 @@ class Anchors {
       : text_(text), marks_(marks), num_bytes_(num_bytes) {}
 
   // `words` and `sents`, each [num_tokens]: which tokens begin one. `lengths`: bytes of each token.
-  template <typename Length>
-  void Write(int64_t num_tokens, Length length, uint8_t* words, uint8_t* sents) const {
+  void Write(int64_t num_tokens, const int32_t* lengths, uint8_t* words, uint8_t* sents) const {
     int64_t begin = 0, word_place = 0, sentence_place = 0;  // the places: anchors of the token before
     for (int64_t token = 0; token < num_tokens; ++token) {
-      const int64_t end = begin + length(token);
+      const int64_t end = begin + lengths[token];
       const int64_t place = CharacterOf(std::min(begin, num_bytes_ - 1));
-      int64_t anchor = place;
+      // Most often a token is a word with the space before it, or has no space.
+      const bool space = marks_[place] & kBlankCharacter;
+      const bool spaced = space & !(marks_[place + 1] & (kBlankCharacter | kContinuation)) & (place + 1 < end) &
+                          (end < num_bytes_) & !(marks_[end] & kContinuation);
+      int64_t anchor = place + spaced;
       bool blank = false;
-      if (marks_[place] & kBlankCharacter) {
+      if (__builtin_expect(space & !spaced, 0)) {
         const int64_t stop = token + 1 < num_tokens ? CharacterOf(std::min(end, num_bytes_ - 1)) : num_bytes_;
         anchor = Inked(place, stop, &blank);
       }
       const int64_t sentence = blank ? sentence_place : std::max(sentence_place, anchor);
-      const uint8_t passed = Between(word_place, anchor);
+      const uint64_t passed = Between(word_place, anchor);
       const bool same = word_place == sentence_place && anchor == sentence;
-      words[token] = (passed & kWordStart) != 0;
-      sents[token] = ((same ? passed : Between(sentence_place, sentence)) & kSentenceStart) != 0;
+      words[token] = (passed & kWordStart * kEach) != 0;
+      sents[token] = ((same ? passed : Between(sentence_place, sentence)) & kSentenceStart * kEach) != 0;
       word_place = anchor;
       sentence_place = sentence;
       begin = end;
@@ -40,6 +46,8 @@ class Anchors {
   }
 
  private:
+  static constexpr uint64_t kEach = 0x0101010101010101;
+
   int64_t CharacterOf(int64_t byte) const {
     while (marks_[byte] & kContinuation) --byte;
     return byte;
@@ -63,11 +71,18 @@ class Anchors {
     return place;
   }
 
-  // All marks after one place, up to another.
-  uint8_t Between(int64_t after, int64_t place) const {
-    uint8_t all = 0;
-    for (int64_t at = after + 1; at <= place; ++at) all |= marks_[at];
-    return all;
+  // The marks after one place, up to another, eight at a time, one upon another.
+  uint64_t Between(int64_t after, int64_t place) const {
+    uint64_t all = 0;
+    const uint8_t* at = marks_ + after + 1;
+    int64_t count = place - after;
+    for (; count > 8; count -= 8, at += 8) all |= Eight(at);
+    return count > 0 ? all | Eight(at) << 8 * (8 - count) : all;
+  }
+  static uint64_t Eight(const uint8_t* at) {
+    uint64_t marks;
+    std::memcpy(&marks, at, sizeof(marks));
+    return marks;
   }
 
   const uint8_t* const text_;

@@ -20,6 +20,8 @@ class DocumentCounts:
     def __init__(self, vocab_size: int) -> None:
         self.counts = np.zeros(1 + vocab_size, np.int64)
         self._seen = np.zeros(vocab_size, np.int64)
+        self._addresses = self._seen.ctypes.data, self.counts[1:].ctypes.data  # asking NumPy takes as long as counting
+        self._num_documents = 0
         self._library = native_library()
 
     def add(self, token_ids: np.ndarray) -> None:
@@ -28,11 +30,10 @@ class DocumentCounts:
         if self._library is None:
             self.counts[1 + np.unique(token_ids)] += 1
             return
+        self._num_documents += 1
         ids = np.ascontiguousarray(token_ids, np.int32)
-        document, per_token = int(self.counts[0]), self.counts[1:]
-        self._library.document_counts_add(
-            ids.ctypes.data, len(ids), document, self._seen.ctypes.data, per_token.ctypes.data
-        )
+        address = ids.__array_interface__["data"][0]
+        self._library.document_counts_add(address, len(ids), self._num_documents, *self._addresses)
 
 
 @functools.cache

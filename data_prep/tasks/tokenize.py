@@ -1,6 +1,7 @@
 """Tokenize a unit: its train and held-out shards, with the columns asked for, and what token observers saw."""
 
 import functools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from data_prep.columns.annotate import annotated, column_versions
+from data_prep.columns.annotate import annotated, batches, column_versions
 from data_prep.columns.config import ColumnsConfig
 from data_prep.config import ShardsConfig
 from data_prep.errors import InputError
@@ -25,6 +26,7 @@ from data_prep.tokenizer.tokenizer import Tokenizer
 from data_prep.work import WorkFolder
 
 SPLITS = ("train", "heldout")
+_MOST_WAITING = 64  # documents
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ def run(task: TokenizeTask, work: WorkFolder) -> dict[str, Any]:
     counts = LanguageTokens(tokenizer.special.unk)
     with UnitShards(work.new_folder(task.id), token_dtype(tokenizer.vocab_size), task.shards, window_sizes) as shards:
         documents = task.documents.documents(work)
-        encoded = ((document, tokenizer.encode_utf8(document.utf8)) for document in documents)
-        for document, token_ids, columns in annotated(encoded, tokenizer, task.columns):
+        for document, token_ids, columns in annotated(_encoded(documents, tokenizer), tokenizer, task.columns):
             heldout = group_hash(document) <= task.heldout_limit
             shards.add(SPLITS[heldout], TokenizedDocument(document.id, token_ids, columns))
             counts.add(document, token_ids)
@@ -92,6 +93,12 @@ def run(task: TokenizeTask, work: WorkFolder) -> dict[str, Any]:
     }
 
 
+def _encoded(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[tuple[Document, np.ndarray]]:
+    """The documents with their token ids, encoded many at a time."""
+    for batch in batches(documents):
+        yield from zip(batch, tokenizer.encode_texts([document.utf8 for document in batch]), strict=True)
+
+
 @functools.lru_cache(maxsize=1)  # a worker has many tasks of one preparation, and loading takes a quarter of a second
 def _tokenizer(folder: Path, digest: str) -> Tokenizer:
     tokenizer = Tokenizer.load(folder)
@@ -106,18 +113,29 @@ class LanguageTokens:
     def __init__(self, unknown: int) -> None:
         self._unknown = unknown
         self._rows: dict[str, list[int]] = {}
+        self._waiting: list[tuple[list[int], np.ndarray]] = []  # to look for unknown tokens in many documents at once
 
     def add(self, document: Document, token_ids: np.ndarray) -> None:
         """Count a document."""
         row = self._rows.setdefault(document.lang or "", [0, 0, 0, 0, 0])
-        unknown = int(np.count_nonzero(token_ids == self._unknown))
-        counted = (1, document.num_chars, document.num_bytes, len(token_ids), unknown)
-        for place, number in enumerate(counted):
-            row[place] += number
+        row[0] += 1
+        row[1] += document.num_chars
+        row[2] += document.num_bytes
+        row[3] += len(token_ids)
+        self._waiting.append((row, token_ids))
+        if len(self._waiting) == _MOST_WAITING:
+            self._look()
 
     def record(self) -> dict[str, list[int]]:
         """Plain JSON."""
+        self._look()
         return dict(sorted(self._rows.items()))
+
+    def _look(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting and (np.concatenate([ids for _, ids in waiting]) == self._unknown).any():
+            for row, ids in waiting:
+                row[4] += int(np.count_nonzero(ids == self._unknown))
 
 
 class UnitShards:

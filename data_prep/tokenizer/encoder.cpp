@@ -264,6 +264,26 @@ EXPORTED int64_t encoder_encode(void* encoder, const uint8_t* text, int64_t num_
   return -1;
 }
 
+// The same for many texts, one after another, which end at `ends`; the ids of text i end at `id_ends[i]`. -1: no memory;
+// -2: a segment was refused.
+EXPORTED int64_t encoder_encode_texts(void* encoder, const uint8_t* texts, const int64_t* ends, int64_t num_texts,
+                                      int32_t* out, int64_t* id_ends) try {
+  int64_t total = 0, begin = 0;
+  for (int64_t i = 0; i < num_texts; id_ends[i] = total, begin = ends[i++]) {
+    const uint8_t* const end = texts + ends[i];
+    for (const uint8_t* at = texts + begin; at < end;) {
+      const uint8_t* const stop = SegmentRule(at, end).Stop();
+      const int64_t num_ids = static_cast<Encoder*>(encoder)->Segment(at, stop, end, out + total);
+      if (num_ids < 0) return -2;
+      total += num_ids;
+      at = stop;
+    }
+  }
+  return total;
+} catch (const std::bad_alloc&) {
+  return -1;
+}
+
 // Where the encoding segments of `text` end, into `ends` (room: one per 4096 bytes begun); returns how many there are.
 EXPORTED int64_t encoder_segments(const uint8_t* text, int64_t num_bytes, int64_t* ends) {
   int64_t count = 0;

@@ -6,9 +6,10 @@ the C++ code refuses (segments with sums that float32 would round) goes through 
 
 import ctypes
 import functools
+import itertools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,24 @@ class Encoder:
             refused = self._refused[: self._num_refused.value].copy()
         return _with_refused(ids, refused, data, slowly) if len(refused) else ids
 
+    def encode_texts(self, texts: Sequence[bytes], slowly: Callable[[str], np.ndarray]) -> list[np.ndarray]:
+        """`encode` for each of several texts; small ones take far less time together."""
+        data, ends = b"".join(texts), np.fromiter(itertools.accumulate(map(len, texts)), np.int64, len(texts))
+        id_ends = np.empty(len(texts), np.int64)
+        with self._turn:
+            if len(data) > self._num_bytes:
+                self._reserve(len(data))
+            num_ids = self._library.encoder_encode_texts(
+                self._handle, data, ends.ctypes.data, len(texts), self._out_address, id_ends.ctypes.data
+            )
+            if num_ids == -1:
+                raise MemoryError
+            ids = self._out[: max(num_ids, 0)].copy()
+        if num_ids < 0:
+            return [self.encode(text, slowly) for text in texts]
+        bounds = itertools.pairwise([0, *id_ends.tolist()])
+        return [ids[start:stop] for start, stop in bounds]
+
     def _reserve(self, num_bytes: int) -> None:
         """Work space for texts of `num_bytes`; it is kept, and memory never written to is never taken."""
         self._num_bytes = num_bytes
@@ -67,6 +86,8 @@ def native_library() -> ctypes.CDLL | None:
     library.encoder_delete.argtypes = [_POINTER]
     library.encoder_encode.restype = _INT64
     library.encoder_encode.argtypes = [_POINTER, ctypes.c_char_p, _INT64, *[_POINTER] * 3]
+    library.encoder_encode_texts.restype = _INT64
+    library.encoder_encode_texts.argtypes = [_POINTER, ctypes.c_char_p, _POINTER, _INT64, *[_POINTER] * 2]
     library.encoder_segments.restype = _INT64
     library.encoder_segments.argtypes = [ctypes.c_char_p, _INT64, _POINTER]
     return library

@@ -67,6 +67,13 @@ class Tokenizer:
         fast = self._fast
         return fast.encode(data, self.encode_slowly) if isinstance(fast, Encoder) else self.encode_slowly(data.decode())
 
+    def encode_texts(self, texts: Sequence[bytes]) -> list[np.ndarray]:
+        """`encode_utf8` for each of several texts."""
+        fast = self._fast
+        if isinstance(fast, Encoder):
+            return fast.encode_texts(texts, self.encode_slowly)
+        return [self.encode_slowly(data.decode()) for data in texts]
+
     def encode_slowly(self, text: str) -> np.ndarray:
         """What `encode` gives for a Unicode text, by SentencePiece alone: the specification of `encode`."""
         parts = [self._encode_part(part) for part in _parts(text)]
