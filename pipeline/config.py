@@ -103,9 +103,13 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _corruption_fits_the_window(self) -> "RunConfig":
         try:
-            self.corruption.check(self.stream.window, self.stream.max_sequences, NUM_SENTINELS)
+            stream, segmented = self.stream, bool(self.segmented_views)
+            self.corruption.check(stream.window, stream.max_sequences, NUM_SENTINELS, segmented)
         except InputError as error:
             raise ValueError(str(error)) from None
+        what = self.corruption.loader_only(segmented)
+        if what is not None and self.training.masking == "device":
+            raise ValueError(f"training.masking is device, and {what} made in the loader only: use loader")
         return self
 
     @model_validator(mode="after")

@@ -111,14 +111,28 @@ class CorruptionConfig(Section):
         """The views there are."""
         return tuple(self.max_rows(2, 1))
 
-    def check(self, window: int, max_pieces: int, num_sentinels: int) -> None:
-        """Raise InputError if this corruption cannot work on windows of this size, whatever the text."""
+    def loader_only(self, segmented: bool) -> str | None:
+        """What is made in the loader only, if anything; `segmented`: positions have two levels."""
+        if self.mixture:
+            return "a mixture is"
+        if self.pairs is not None:
+            return "pairs are"
+        return "positions of two levels (model.positions: bipe) are" if segmented else None
+
+    def check(self, window: int, max_pieces: int, num_sentinels: int, segmented: bool = False) -> None:
+        """Raise InputError if this corruption cannot work on windows of this size, whatever the text.
+
+        `segmented`: a view has positions of two levels.
+        """
         if window < 2:
             raise InputError(
                 f"stream.window: {window} token(s) leave nothing to hide. Use at least 2, usually 512 or more."
             )
         if max_pieces < 1:
             raise InputError(f"stream.max_pieces: {max_pieces} is too few; a window holds at least 1 piece.")
+        moved = "a mixture has not" if self.mixture else "pairs move about" if self.pairs is not None else None
+        if segmented and moved:
+            raise InputError(f"model.positions: bipe numbers sentences, which {moved}. Use another scheme.")
         if self.mixture:
             self._check_mixture(window, max_pieces, num_sentinels)
             return

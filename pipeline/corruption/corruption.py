@@ -63,7 +63,7 @@ class Corruption:
         stream its own). The `segmented` views have positions [T, 2]: the samples need the column of sentences. A step
         has `step_samples` samples, for mixtures that draw once for all of them.
         """
-        config.check(window, max_pieces, len(special.sentinels))
+        config.check(window, max_pieces, len(special.sentinels), bool(segmented))
         assert max(special.all) < vocab_size, "the special tokens do not belong to this vocabulary"
         self.config, self.special, self.vocab_size = config, special, vocab_size
         self.window, self.max_pieces = window, max_pieces
@@ -73,10 +73,6 @@ class Corruption:
         self._columns = list(dict.fromkeys([*(wanted.name for wanted in config.columns), *sentences]))
         self._mixture: Mixture | None = None
         self._second: Corruption | None = None
-        if config.mixture and segmented:
-            raise InputError("model.positions: bipe has positions of two levels, which a mixture has not. Use another.")
-        if config.pairs is not None and segmented:
-            raise InputError("model.positions: bipe numbers sentences, which pairs move about. Use another scheme.")
         if config.mixture:
             bound = (special, vocab_size, window, max_pieces, seed)
             self._parts = [Corruption(part.corruption, *bound, f"{name}/{n}") for n, part in enumerate(config.mixture)]
@@ -134,13 +130,9 @@ class Corruption:
 
     def check_device(self, device: "torch.device") -> None:
         """InputError unless mask_on works for `device`."""
-        if self._mixture is not None:
-            raise InputError("training.masking: a mixture is masked in the loader only. Use training.masking=loader.")
-        if self._segmented:
-            raise InputError(
-                "training.masking is device, and positions of two levels (model.positions: bipe) are made in the "
-                "loader: use training.masking=loader"
-            )
+        what = self.config.loader_only(bool(self._segmented))
+        if what is not None:
+            raise InputError(f"training.masking: {what} made in the loader only. Use training.masking=loader.")
         masking.check_device(self.config, device)
         if self._second is not None:
             self._second.check_device(device)

@@ -6,6 +6,8 @@ A file NAME.py here holds `Config`, what an `objective:` section of `kind: NAME`
 - `counts(views) -> {term: count}`: from the data alone, so that the global counts are known before the first backward;
 - `forward(views) -> {term: (sum, count)}`: each term's loss summed over the micro-batch, a float32 scalar;
 - `predict(views)`: [T] of the (last) view that carries labels, the model's own best guess where they are.
+  and, where a loss compares micro-batches of a step,
+- `begin_step(step, world_size, forward)`: called before a step's first forward, with this rank's micro-batches.
 It may hold `POOLING`, what of the encoder's states is trained to be the vector of a text ("cls": the first), and
 `check(config, run)`, which raises InputError for a corruption or model that it cannot work with.
 """

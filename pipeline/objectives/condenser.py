@@ -5,8 +5,8 @@ states of an early layer, and tell the hidden tokens. coCondenser (2022, section
 spans of a document with those of others (pipeline/model/contrast.py). View: "encoder", in place with [CLS] first.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import Field
@@ -17,7 +17,7 @@ from data_prep.section import Positive, Section
 from pipeline.batch import Batch, Views
 from pipeline.kernels.attention.patterns import row_indices
 from pipeline.model.config import ModelConfig
-from pipeline.model.contrast import contrast_sum, paired
+from pipeline.model.contrast import CachedContrast, contrast_sum, paired, step_contrast, vectors_of
 from pipeline.model.initialisation import initialise
 from pipeline.model.labels import at_labels, labelled
 from pipeline.model.late_layers import LateLayers
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.config import RunConfig
 
 CONDENSED, MASKED_LM, CONTRAST = "condensed", "masked_lm", "contrast"
+VECTORS = "vectors"
 VIEWS = ("encoder",)
 ARCHITECTURES = ("bert", "mpnet")
 POOLING = "cls"
@@ -84,6 +85,20 @@ class Objective(nn.Module):
         self.late = LateLayers(model_config, config.head_layers)
         initialise(self.late, model_config, seed, prefix="late.")
         key_streams(self.late, seed, prefix="late.")
+        self._cached: dict[int, CachedContrast] = {}  # by the position of a micro-batch's first sample
+
+    def begin_step(self, step: Sequence[Views], world_size: int, forward: Callable[..., Any]) -> None:
+        """Before a step's forwards: the contrast, where the ranks' micro-batches are not whole groups.
+
+        `step` are the micro-batches of this rank; `forward` calls this module. Collective.
+        """
+        contrast, views = self.config.contrast, [views["encoder"] for views in step]
+        if contrast is None or world_size * _num_samples(views[0]) % contrast.group == 0:
+            return
+        with torch.no_grad():
+            vectors = [forward(views, vectors_only=True)[VECTORS][0] for views in step]
+        cached = step_contrast(vectors, views, contrast.group, contrast.temperature)
+        self._cached = {int(view.sample_positions[0]): part for view, part in zip(views, cached, strict=True)}
 
     def counts(self, views: Views) -> dict[str, int]:
         """Labels, and sequences with a partner, by term."""
@@ -95,9 +110,12 @@ class Objective(nn.Module):
             counts[CONTRAST] = int(paired(view.cu_seqlens).sum())
         return counts
 
-    def forward(self, views: Views) -> Mapping[str, tuple[torch.Tensor, int]]:
-        """Each loss's sum (float32) times its factor, and its count, by term."""
+    def forward(self, views: Views, vectors_only: bool = False) -> Mapping[str, tuple[torch.Tensor, int]]:
+        """Each loss's sum (float32) times its factor, and its count, by term; or the sequences' vectors [N, W]."""
         view, counts, contrast = views["encoder"], self.counts(views), self.config.contrast
+        if vectors_only:
+            vectors_NW = vectors_of(self.model.encode(view), view)
+            return {VECTORS: (vectors_NW, len(vectors_NW))}
         rows_L, labels_L = labelled(view)
         last_TW, condensed_TW = self._states(view)
         sums = {CONDENSED: self.model.head(condensed_TW.index_select(0, rows_L), labels_L)}
@@ -105,8 +123,7 @@ class Objective(nn.Module):
             own = self.model.head(last_TW.index_select(0, rows_L), labels_L)
             sums[MASKED_LM] = self.config.masked_lm * own
         if contrast:
-            total = contrast_sum(last_TW, view, contrast.group, contrast.temperature, exchange=self.training)
-            sums[CONTRAST] = contrast.weight * total
+            sums[CONTRAST] = contrast.weight * self._contrast(contrast, last_TW, view)
         return {term: (total, counts[term]) for term, total in sums.items()}
 
     @torch.no_grad()
@@ -116,6 +133,11 @@ class Objective(nn.Module):
         states_LW = self.model.encode(views["encoder"]).index_select(0, rows_L)
         return at_labels(views["encoder"], self.model.head(states_LW).argmax(-1))
 
+    def _contrast(self, contrast: Contrast, last_TW: torch.Tensor, view: Batch) -> torch.Tensor:
+        if self.training and self._cached:
+            return self._cached.pop(int(view.sample_positions[0])).sum_at(vectors_of(last_TW, view))
+        return contrast_sum(last_TW, view, contrast.group, contrast.temperature, exchange=self.training)
+
     def _states(self, view: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The last states of the encoder and of the head's layers, [T, W] each."""
         taps: list[torch.Tensor] = []
@@ -123,3 +145,8 @@ class Objective(nn.Module):
         slots_T1 = (row_indices(view.cu_seqlens, len(last_TW)) == 0)[:, None]
         mixed_TW = torch.where(slots_T1, last_TW, taps[self.config.early_layer - 1])
         return last_TW, self.late.see_all(mixed_TW, view)
+
+
+def _num_samples(view: Batch) -> int:
+    """Samples of a micro-batch, which are consecutive."""
+    return int(view.sample_positions.max() + 1 - view.sample_positions[0])

@@ -14,7 +14,7 @@ import functools
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,13 @@ class Engine:
     def predict(self, views: Views) -> Tensor:
         """The model's best guess where the labels are (see pipeline.objectives). Collective under ZeRO-3."""
         return self._objective.predict(views)
+
+    def begin_step(self, step: Sequence[Views]) -> None:
+        """Show the objective this rank's micro-batches of a step before the first forward, if it asks for them."""
+        begin = getattr(self._objective, "begin_step", None)
+        if begin is not None:
+            with self.forward_time.running():
+                begin(step, self.rank.world_size, self.deepspeed)
 
     def forward(self, views: Views) -> Terms:
         """The objective's loss terms on one micro-batch: name -> (sum over its labels, count)."""

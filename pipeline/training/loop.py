@@ -80,6 +80,7 @@ def train_steps(
         weights = weights_of_terms(plan, counts)
         engine.freeze(plan.frozen)
         sums = dict.fromkeys(counts, 0.0)
+        engine.begin_step([micro_batch.views for micro_batch in micro_batches])
         for number, micro_batch in enumerate(micro_batches, start=1):
             terms = engine.forward(micro_batch.views)
             engine.backward(global_loss(terms, counts, weights), last=number == len(micro_batches))

@@ -13,6 +13,7 @@ from pipeline.config_files import builtin_configs
 from pipeline.export.layouts import layout_of
 from tests.recipes.small import RECIPES
 
+TRAINING = "training:           # presets, where no line says otherwise"
 FACTS = {fact["name"]: fact for fact in recipe_facts()}
 
 
@@ -38,3 +39,13 @@ def test_programs_get_exactly_the_fields_that_are_promised() -> None:
     assert [fact["name"] for fact in listed] == RECIPES
     promised = ["name", "family", "needs", "parameters", "export", "source", "variants"]
     assert all(list(fact) == promised for fact in listed)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_number_of_training_says_where_it_is_from_or_is_called_a_preset(recipe: str) -> None:
+    lines = (builtin_configs() / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8").splitlines()
+    section = lines[lines.index(TRAINING) :] if TRAINING in lines else []
+    assert section or not any(line.startswith("training:") for line in lines)
+    for line in section[1:]:
+        comment = line.partition("#")[2]
+        assert not comment or re.search(r"section|appendix|table|released|RoBERTa", comment), line

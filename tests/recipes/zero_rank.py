@@ -26,10 +26,11 @@ from tests.recipes.small import small
 STAGES = (2, 3)
 STEPS, HALF = 4, 2
 GLOBAL_BATCH, MICRO_BATCH = 16, 4
-# What a name stands for, where it is not a recipe as it is: a group of contrast that one rank reads at a time; every
-# schedule at once, its changes before and after the saved state.
+# What a name stands for, where it is not a recipe as it is: a group of contrast that one rank reads at a time (as the
+# recipe is here, a group is a whole step: four micro-batches); every schedule at once, its changes before and after the
+# saved state.
 VARIANTS = {
-    "cocondenser": ("cocondenser", f"objective.contrast.group={MICRO_BATCH}"),
+    "cocondenser small groups": ("cocondenser", f"objective.contrast.group={MICRO_BATCH}"),
     "t5_span scheduled": (
         "t5_span",
         "training.groups={encoder: {parameters: ['model.encoder.*'], learning_rate: 1e-3, frozen_steps: 3}}",
@@ -60,6 +61,7 @@ def train(engine: Engine, data: Data, config: RunConfig, first: int, last: int) 
         weights = weights_of_terms(plan, counts)
         engine.freeze(plan.frozen)
         sums = dict.fromkeys(counts, 0.0)
+        engine.begin_step([micro_batch.views for micro_batch in batches])
         for number, micro_batch in enumerate(batches, start=1):
             terms = engine.forward(micro_batch.views)
             engine.backward(global_loss(terms, counts, weights), last=number == len(batches))

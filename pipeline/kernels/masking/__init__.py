@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from data_prep.errors import InputError
 from pipeline.batch import Views
 from pipeline.corruption.config import CorruptionConfig
-from pipeline.corruption.layout import ENCODER, InPlace
+from pipeline.corruption.layout import ENCODER
 from pipeline.corruption.pairs import as_pairs
 from pipeline.corruption.pieces import Pieces
 from pipeline.kernels.masking import cpu, reference
@@ -51,8 +51,6 @@ def check_device(config: CorruptionConfig, device: "torch.device") -> None:
         raise InputError("training.masking: device needs Triton. Install it (pip install triton), or use loader.")
     from pipeline.kernels.masking.device import LAYOUTS, REPLACES, SELECTS
 
-    if isinstance(config.layout, InPlace) and config.layout.pairs is not None:
-        raise InputError("training.masking: pairs are made in the loader only. Use training.masking=loader.")
     for part, known in (("select", SELECTS), ("replace", REPLACES), ("layout", LAYOUTS)):
         if (kind := getattr(config, part).kind) not in known:
             raise InputError(

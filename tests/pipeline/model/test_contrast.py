@@ -80,7 +80,7 @@ def test_another_groups_vectors_have_no_influence() -> None:
 
 
 def test_a_forward_that_cuts_a_group_is_refused() -> None:
-    with pytest.raises(InputError, match=r"contrast\.group is 4 samples, and all ranks together read 2 at a time"):
+    with pytest.raises(InputError, match=r"contrast\.group is 4 samples, and the vectors of 2 are compared at a time"):
         loss_and_gradient(range(2), 4, exchange=True)
     assert loss_and_gradient(range(2), 4, exchange=False)[0] > 0  # in evaluation it is what there is
 
