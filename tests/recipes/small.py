@@ -36,6 +36,7 @@ TABLES = tempfile.TemporaryDirectory(prefix="spanwright_tables_")
 WITH_TABLE = ("c_rts", "macbert")
 # Overrides that a recipe needs besides those of every recipe.
 SPECIAL: dict[str, tuple[str, ...]] = {
+    "c_rts": ("training.learning_rate=2e-3",),  # at 3e-3 nothing but the share of replaced tokens is learned for long
     "cocondenser": ("objective.early_layer=1", "objective.contrast.group=16"),
     "condenser": ("objective.early_layer=1",),
 }
@@ -93,12 +94,16 @@ def loss_of(objective: Any, micro_batch: MicroBatch) -> torch.Tensor:
     return global_loss(objective(views), objective.counts(views))
 
 
-@torch.no_grad()
 def heldout_loss(objective: Any, data: Data) -> float:
     """The sum of the terms' means over the held-out samples."""
+    return sum(heldout_terms(objective, data).values())
+
+
+@torch.no_grad()
+def heldout_terms(objective: Any, data: Data) -> dict[str, float]:
+    """Each term's mean over the held-out samples."""
     assert data.heldout is not None, "the corpus is large enough to hold documents out"
     objective.eval()
-    total = 0.0
     batches = [data.heldout.micro_batch_at(n) for n in range(-(-data.heldout.num_samples // data.heldout.micro_batch))]
     sums: dict[str, list[float]] = {}
     for micro_batch in batches:
@@ -106,5 +111,4 @@ def heldout_loss(objective: Any, data: Data) -> float:
             pair = sums.setdefault(term, [0.0, 0])
             pair[0], pair[1] = pair[0] + value.item(), pair[1] + count
     objective.train()
-    total = sum(value / max(count, 1) for value, count in sums.values())
-    return total
+    return {term: value / max(count, 1) for term, (value, count) in sums.items()}
