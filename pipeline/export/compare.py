@@ -129,23 +129,23 @@ def with_exact_norms(model: Any) -> Any:
 
 def _logits(ours: EncoderModel, theirs: Any, views: Views, position_offset: int | None) -> Outputs:
     if not isinstance(ours, EncoderDecoder):
-        encoder = _in_reading_order(views["encoder"])
+        encoder = in_reading_order(views["encoder"])
         memory_SW = ours.encode(encoder)
-        for rows in _sequences(encoder):
+        for rows in sequences(encoder):
             yield ours.head(memory_SW[rows]), theirs(**_inputs(ours, encoder, rows, position_offset)).logits[0]
         return
     encoder, decoder = views["encoder"], views["decoder"]
     states_TW = ours.decode(decoder, ours.encode(encoder), encoder)
-    for source, target in zip(_sequences(encoder), _sequences(decoder), strict=True):
+    for source, target in zip(sequences(encoder), sequences(decoder), strict=True):
         got = theirs(input_ids=encoder.tokens[source][None], decoder_input_ids=decoder.tokens[target][None])
         yield ours.head(states_TW[target]), got.logits[0]
 
 
 def _states(ours: EncoderModel, theirs: Any, view: Batch, position_offset: int | None, num_layers: int) -> Outputs:
     if not isinstance(ours, EncoderDecoder):
-        view = _in_reading_order(view)
+        view = in_reading_order(view)
     states_TW = encoder_states(ours, view, num_layers)
-    for rows in _sequences(view):
+    for rows in sequences(view):
         got = theirs(**_inputs(ours, view, rows, None if isinstance(ours, EncoderDecoder) else position_offset))
         yield states_TW[rows], got.last_hidden_state[0]
 
@@ -160,10 +160,10 @@ def _inputs(ours: EncoderModel, view: Batch, rows: slice, position_offset: int |
     return inputs
 
 
-def _in_reading_order(view: Batch) -> Batch:
+def in_reading_order(view: Batch) -> Batch:
     """The view with the rows of each sequence by their positions: stock classes take a row's index for its place."""
     order = torch.arange(len(view.tokens))
-    for rows in _sequences(view):
+    for rows in sequences(view):
         order[rows] = rows.start + view.positions[rows].argsort(stable=True)
     return dataclasses.replace(
         view,
@@ -175,7 +175,7 @@ def _in_reading_order(view: Batch) -> Batch:
     )
 
 
-def _sequences(view: Batch) -> Iterator[slice]:
+def sequences(view: Batch) -> Iterator[slice]:
     """The rows of each sequence that has any."""
     for start, stop in itertools.pairwise(view.cu_seqlens.tolist()):
         if start < stop:

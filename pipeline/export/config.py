@@ -32,6 +32,8 @@ class ExportConfig(Section):
     """Models whose two copies in float64 need more memory than this are compared a block at a time, which is slower."""
     tolerance: Annotated[float, Field(gt=0.0)] = 1e-4
     """Largest allowed difference of any logit; both models are computed in float64."""
+    onnx_tolerance: Annotated[float, Field(gt=0.0)] = 1e-3
+    """The same for `onnx`, which onnxruntime computes in float32."""
 
     @model_validator(mode="after")
     def _targets_are_named_once(self) -> Self:

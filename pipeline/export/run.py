@@ -19,6 +19,7 @@ from pipeline.config import RunConfig
 from pipeline.export.folder import Write
 from pipeline.export.huggingface import export_encoder, export_hf
 from pipeline.export.native import export_native, verify_native
+from pipeline.export.onnx import export_onnx, verify_onnx
 from pipeline.export.sentence_transformers import (
     Pooled,
     export_sentence_transformers,
@@ -74,19 +75,13 @@ class Job:
         export = self.config.export
 
         def check(folder: Path) -> None:
-            figures.update(
-                verify(
-                    folder,
-                    *self.source(),
-                    self.views,
-                    self.texts,
-                    export.dtype,
-                    export.tolerance,
-                    export.compare_sequences,
-                    self.by_block,
-                    **options,
-                )
-            )
+            settings = {
+                "dtype": export.dtype,
+                "tolerance": export.tolerance,
+                "max_sequences": export.compare_sequences,
+                "by_block": self.by_block,
+            }
+            figures.update(verify(folder, *self.source(), self.views, self.texts, **(settings | options)))
 
         return check
 
@@ -147,9 +142,17 @@ def _sentence_transformers(job: Job, out: Path) -> Figures:
     return figures
 
 
+def _onnx(job: Job, out: Path) -> Figures:
+    figures: Figures = {}
+    check = job.compared(verify_onnx, figures, tolerance=job.config.export.onnx_tolerance)
+    export_onnx(*job.source(), out, check)
+    return figures
+
+
 _TARGETS: dict[str, Callable[[Job, Path], Figures]] = {
     "hf": _hf,
     "encoder": _encoder,
+    "onnx": _onnx,
     "sentence-transformers": _sentence_transformers,
     "native": _native,
 }

@@ -79,13 +79,15 @@ def verify_encoder(
     return figures
 
 
-def check_difference(target: str, what: str, figures: Mapping[str, Any], tolerance: float) -> None:
-    """SpanwrightError unless the largest difference is within `tolerance`."""
+def check_difference(
+    target: str, what: str, figures: Mapping[str, Any], tolerance: float, option: str = "export.tolerance"
+) -> None:
+    """SpanwrightError unless the largest difference is within `tolerance`, which the config has as `option`."""
     difference = figures["max_abs_difference"]
     if not difference <= tolerance:
         raise SpanwrightError(
             f"export to {target}: the exported model is not the trained one: {what} differ by {difference:.3g}, "
-            f"allowed is {tolerance:g} (export.tolerance)"
+            f"allowed is {tolerance:g} ({option})"
         )
 
 

@@ -15,7 +15,7 @@ from pipeline.training.assembly import open_data
 from tests.recipes.small import RECIPES, small
 
 POOLED = {"retromae", "dupmae", "seed_encoder", "seed_encoder_one_layer", "condenser", "cocondenser", "pmi_mask"}
-TO = "export.to=[hf, encoder, sentence-transformers, native]"
+TARGETS = ("hf", "encoder", "sentence-transformers", "native")
 
 
 @torch.no_grad()
@@ -31,19 +31,24 @@ def job_of(config: RunConfig) -> Job:
     return Job(config, weights, data)
 
 
+def pooling_of(recipe: str) -> tuple[str, ...]:
+    return () if recipe in POOLED else ("export.pooling=mean",)
+
+
 def check_figures(figures: dict) -> None:
     (what,) = {"logits", "states", "vectors"} & figures.keys()
     assert figures[what]["sequences"] > 1
-    assert figures[what]["max_abs_difference"] <= 1e-5
+    # In float64, but for onnxruntime's float32 (logits of size about 5).
+    assert figures[what]["max_abs_difference"] <= 1e-4
     assert figures["tokenizer"]["different"] == 0
     assert json.loads(json.dumps(figures)) == figures
 
 
-@pytest.mark.parametrize("recipe", ["bart", "retromae"])
-def test_a_recipe_exports_to_every_target(recipe: str, dataset: Path, tmp_path: Path) -> None:
-    pooling = () if recipe in POOLED else ("export.pooling=mean",)
-    prompts = "export.prompts={query: 'query: '}"
-    config = small(recipe, dataset, TO, *pooling, prompts, "export.encoder_layers=1", "export.compare_sequences=4")
+# Tracing a decoder for onnx takes long: test_every_recipe_exports_to_every_target does.
+@pytest.mark.parametrize(("recipe", "targets"), [("bart", TARGETS), ("retromae", (*TARGETS, "onnx"))])
+def test_a_recipe_exports_to_every_target(recipe: str, targets: tuple[str, ...], dataset: Path, tmp_path: Path) -> None:
+    options = ("export.prompts={query: 'query: '}", "export.encoder_layers=1", "export.compare_sequences=4")
+    config = small(recipe, dataset, f"export.to=[{', '.join(targets)}]", *pooling_of(recipe), *options)
     job = job_of(config)
     for target in config.export.to:
         check_figures(export_target(job, target, tmp_path / target))
@@ -54,7 +59,8 @@ def test_a_recipe_exports_to_every_target(recipe: str, dataset: Path, tmp_path: 
 @pytest.mark.long
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_exports_to_every_target(recipe: str, dataset: Path, tmp_path: Path) -> None:
-    config = small(recipe, dataset, TO, *(() if recipe in POOLED else ("export.pooling=mean",)))
+    to = f"export.to=[{', '.join((*TARGETS, 'onnx'))}]"
+    config = small(recipe, dataset, to, *pooling_of(recipe), "export.compare_sequences=8")
     job = job_of(config)
     for target in config.export.to:
         check_figures(export_target(job, target, tmp_path / target))
@@ -80,7 +86,7 @@ def test_what_no_stock_class_has_is_exported_in_our_own_layout(dataset: Path, tm
         small("t5_span", dataset, "model.positions=rope", "export.to=[encoder]")
 
 
-@pytest.mark.parametrize("target", ["hf", "encoder", "sentence-transformers", "native"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_an_export_that_is_not_the_trained_model_fails_and_leaves_nothing(
     target: str, dataset: Path, tmp_path: Path
 ) -> None:

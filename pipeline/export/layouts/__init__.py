@@ -5,6 +5,7 @@ Which models they have a place for is pipeline/model/stock.py. A file NAME.py he
   and `BODY_PREFIX`, what the names of the body begin with in the whole model and do not in itself;
 - `place(name)`: where our parameter of this name lies; SpanwrightError for one without a place;
 - `config_fields(config, vocab_size)`: the fields of config.json that follow from the model;
+- `HEAD_PARTS`, the parts of an encoder's class that make logits of its states, one after another;
 - `POSITION_OFFSET`: what the class adds to a row's position before it looks it up (None: it takes no positions);
 - where the class has tensors that no model of ours has, `zeros(vocab_size)`: {stock name: shape} of them, all zeros.
 

@@ -9,6 +9,7 @@ from pipeline.model.position_config import LearnedPositions
 HEAD_CLASS = "BartForConditionalGeneration"
 # transformers has no class for BART's encoder alone, and needs none: its layers are BERT's, name for name in our terms.
 BODY_CLASS, BODY_PREFIX = bert.BODY_CLASS, bert.BODY_PREFIX
+HEAD_PARTS: tuple[str, ...] = ()
 POSITION_OFFSET: int | None = None
 
 _NAMES = {"embedding": "model.shared", "head": "lm_head"} | {

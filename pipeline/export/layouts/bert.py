@@ -7,6 +7,7 @@ from pipeline.model.config import ModelConfig
 from pipeline.model.position_config import LearnedPositions
 
 HEAD_CLASS, BODY_CLASS, BODY_PREFIX = "BertForMaskedLM", "BertModel", "bert."
+HEAD_PARTS: tuple[str, ...] = ("cls",)
 POSITION_OFFSET: int | None = 0
 
 _NAMES = {

@@ -6,6 +6,7 @@ from pipeline.export.layouts import Place, bert, place_by_tables
 from pipeline.model.config import ModelConfig
 
 HEAD_CLASS, BODY_CLASS, BODY_PREFIX = "ElectraForPreTraining", "ElectraModel", "electra."
+HEAD_PARTS: tuple[str, ...] = ("discriminator_predictions",)
 POSITION_OFFSET: int | None = 0
 
 _NAMES = {

@@ -8,6 +8,7 @@ from pipeline.model.config import ModelConfig
 from pipeline.model.position_config import RotaryPositions
 
 HEAD_CLASS, BODY_CLASS, BODY_PREFIX = "ModernBertForMaskedLM", "ModernBertModel", "model."
+HEAD_PARTS: tuple[str, ...] = ("head", "decoder")
 POSITION_OFFSET: int | None = 0
 
 _LONGEST_INPUT = 8192

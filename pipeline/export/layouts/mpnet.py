@@ -8,6 +8,7 @@ from pipeline.model.config import ModelConfig
 from pipeline.model.position_config import MPNetPositions
 
 HEAD_CLASS, BODY_CLASS, BODY_PREFIX = "MPNetForMaskedLM", "MPNetModel", "mpnet."
+HEAD_PARTS: tuple[str, ...] = ("lm_head",)
 POSITION_OFFSET: int | None = 2
 
 _NAMES = {

@@ -8,6 +8,7 @@ from pipeline.export.layouts import Place
 from pipeline.model.config import ModelConfig
 
 HEAD_CLASS, BODY_CLASS, BODY_PREFIX = "T5ForConditionalGeneration", "T5EncoderModel", ""
+HEAD_PARTS: tuple[str, ...] = ()
 POSITION_OFFSET: int | None = None
 
 _BLOCK = re.compile(r"(encoder|decoder)\.blocks\.(\d+)\.(\w+?)(?:\.(\w+))?\.weight")
