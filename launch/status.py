@@ -52,13 +52,13 @@ def find_runs(run: Path | None) -> list[Path]:
 def status_of(run_dir: Path) -> RunStatus:
     """What the files of a run, and the scheduler it was submitted to, say."""
     from pipeline.checkpoint.load import saved_steps
-    from pipeline.training.health import run_warnings
 
     config = load_run(run_dir)
     last = _last_steps(config)
     newest = last[-1] if last else {}
     step = newest.get("step", 0)
     seconds = sum(record["step_seconds"] for record in last) / len(last) if last else None
+    attempts = read_attempts(config.train_dir)
     stage = next((name for name in STAGES if describe_state(config, name) != "done"), "done")
     return RunStatus(
         run=str(run_dir),
@@ -69,9 +69,9 @@ def status_of(run_dir: Path) -> RunStatus:
         loss=newest.get("loss"),
         seconds_left=seconds * (config.training.steps - step) if seconds is not None else None,
         checkpoint=max(saved_steps(config.checkpoints), default=None),
-        restarts=max(0, sum("started" in line for line in read_attempts(config.train_dir)) - 1),
+        restarts=max(0, sum("started" in line for line in attempts) - 1),
         jobs=_jobs(run_dir),
-        warnings=list(run_warnings(config.train_dir, config.checkpoints).values()) if config.train_dir.is_dir() else [],
+        warnings=list(_warnings(config, attempts[-1] if attempts else {})) if config.train_dir.is_dir() else [],
         logs=str(log_files(run_dir)[-1]) if log_files(run_dir) else "-",
     )
 
@@ -109,6 +109,20 @@ def log_files(run_dir: Path, rank: int | None = None) -> list[Path]:
     if not found:
         found = [path for path in (run_dir / "train" / "logs").glob(f"rank-{rank or 0}.log") if path.is_file()]
     return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
+def _warnings(config: RunConfig, newest: dict[str, Any]) -> Iterator[str]:
+    """What is wrong now; how the newest attempt failed; samples left out for the loss they gave (NaN, explosions)."""
+    from pipeline.checkpoint.load import newest_record
+    from pipeline.training.health import run_warnings
+
+    yield from run_warnings(config.train_dir, config.checkpoints).values()
+    if newest.get("outcome") == "failed":
+        reason = (newest.get("reason") or "see the log").splitlines()[0]
+        yield f"attempt {newest['attempt']} failed after step {newest['step']}: {reason}"
+    record = newest_record(config.checkpoints)
+    for part in record.skipped if record else ():
+        yield f"samples {part.start} to {part.stop - 1} were left out at step {part.step}: {part.reason}"
 
 
 def _jobs(run_dir: Path) -> dict[str, str]:

@@ -64,6 +64,14 @@ def steps_done(run_dir: Path) -> int:
     return json.loads(lines[-1])["step"] if lines else 0
 
 
+def beat_in(run_dir: Path, attempt: int, rank: int, step: int) -> dict[str, Any]:
+    """The beat of `rank` once the run has done `step` steps in that attempt; else empty."""
+    beat = read_json(run_dir / "train" / "beats" / f"rank-{rank}.json")
+    current = read_json(run_dir / "train" / "nodes" / "attempt.json")
+    fits = current.get("number") == attempt and current.get("state") == "running"
+    return beat if fits and steps_done(run_dir) >= step else {}
+
+
 def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """`spanwright ARGUMENTS` in the background, both outputs to `log`."""
     with open(log, "wb") as output:

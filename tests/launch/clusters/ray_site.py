@@ -1,6 +1,7 @@
 """A Ray cluster of two nodes on this machine, each in a network namespace with an address of its own, token on."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -8,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from launch.ray_cluster import TRAIN_RESOURCE
 from tests.launch.clusters.namespaces import HEAD, WORKER, Namespaces, namespaces
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -21,6 +24,7 @@ class RaySite:
         self.token = secrets.token_hex(32)
         self.environment = {
             **os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, "RAY_USAGE_STATS_ENABLED": "0",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }  # fmt: skip
         self.address = f"http://{HEAD}:8265"
         self._folder, self.both = folder, both
@@ -42,11 +46,20 @@ class RaySite:
         )  # fmt: skip
 
     def start_worker(self) -> None:
-        self._start(1, 2, f"--address={HEAD}:6379", f"--node-ip-address={WORKER}")
+        resources = json.dumps({TRAIN_RESOURCE: 1})  # as KubeRay gives it to pods that train
+        self._start(1, 2, f"--address={HEAD}:6379", f"--node-ip-address={WORKER}", f"--resources={resources}")
 
     def jobs(self, verb: str) -> list[str]:
         """Ray's own command about jobs."""
         return [RAY, "job", verb, "--address", self.address]
+
+    def tasks(self, name: str) -> list[dict[str, Any]]:
+        """What Ray knows of the tasks of that name."""
+        done = self.run(
+            0, RAY, "list", "tasks", "--address", self.address, "--filter", f"name={name}", "--format", "json"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
 
     def _start(self, node: int, cores: int, *options: str) -> None:
         done = self.run(node, RAY, "start", f"--num-cpus={cores}", "--object-store-memory=100000000", *options)

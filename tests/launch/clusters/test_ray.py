@@ -2,17 +2,23 @@
 
 import hashlib
 import json
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
+from launch.clusters.kubernetes import CONFIG_FOLDER, MANIFEST, kubernetes_submission
+from launch.clusters.load import fitted, load_cluster
 from launch.nodes.attempts import read_attempts
+from pipeline.config import load_config
 from tests.conftest import needs
 from tests.launch.clusters.namespaces import INTERFACE
 from tests.launch.clusters.ray_site import RaySite, ray_site
-from tests.launch.conftest import SPANWRIGHT, read_json, steps_done, wait_for
+from tests.launch.conftest import SPANWRIGHT, STEPS, is_told_to_stop, paused, read_json, steps_done, wait_for
 
 CLUSTER = """\
 kind: ray
@@ -81,6 +87,9 @@ def test_nodes_die_during_preparation_and_during_training_and_the_run_ends_well(
             print(site.run(0, *SPANWRIGHT, "logs", str(run_dir)).stdout)
             print(site.run(0, *site.jobs("logs"), *read_json(run_dir / "submission.json")["jobs"].values()).stdout)
 
+        for stage in ("export", "evaluate"):
+            assert [task["state"] for task in site.tasks(stage)] == ["FINISHED"]
+
     assert digests(run_dir / "data") == digests(prepared / "data")
     starts = [line for line in read_attempts(run_dir / "train") if "started" in line]
     assert [line["world_size"] for line in starts] == [2, 1]  # elastic: on the node that was left
@@ -114,3 +123,83 @@ def test_a_cluster_without_our_token_or_without_any_is_refused_before_anything_i
     assert site.token not in none.stderr + none.stdout
     assert "raysubmit" not in listed.stdout + listed.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.long
+@needs("ip", root=True)
+def test_a_cancelled_run_saves_and_can_be_submitted_again(
+    prepared: Path, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    with ray_site() as site:
+        submit = [
+            *SPANWRIGHT, "submit", str(prepared / "small.yaml"), f"run.dir={run_dir}", "--no-trial",
+            f"data.paths=[{prepared / 'corpus.jsonl'}]", f"data.dir={prepared / 'data'}",
+            "--cluster", cluster_file(site, tmp_path),
+        ]  # fmt: skip
+        assert site.run(0, *submit).returncode == 0
+        wait_for(lambda: steps_done(run_dir) >= 5)
+        with paused(run_dir) as rank:
+            done = site.run(0, *SPANWRIGHT, "cancel", str(run_dir))
+            assert done.returncode == 0, done.stderr
+            wait_for(lambda: is_told_to_stop(rank))
+        wait_for(lambda: job_state(site, run_dir) == "FAILED")  # as Ray calls an exit code of 75
+        ends = [line for line in read_attempts(run_dir / "train") if "outcome" in line]
+        assert [line["outcome"] for line in ends] == ["stopped"]
+        assert ends[0]["step"] < STEPS
+        assert "stopped after step" in site.run(0, *SPANWRIGHT, "logs", str(run_dir), "--rank", "0").stdout
+        assert site.run(0, *submit).returncode == 0
+        wait_for(lambda: job_state(site, run_dir) == "SUCCEEDED", seconds=600)
+    assert read_json(run_dir / "train" / "result.json")["weight_hash"] == undisturbed["weight_hash"]
+
+
+def job_state(site: RaySite, run_dir: Path) -> str:
+    """Of the newest job, as `status` tells it."""
+    [status] = json.loads(site.run(0, *SPANWRIGHT, "status", str(run_dir), "--json").stdout)
+    return status["jobs"]["run"]
+
+
+@pytest.mark.long
+@needs("ip", root=True)
+def test_what_kuberay_would_run_saves_before_a_pod_goes_and_goes_on_within_the_same_job(
+    prepared: Path, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    """The entrypoint and the preStop command of the RayJob, in a Ray cluster as the operator would have made it."""
+    volumes = f"volumes=[{{claim: a, path: {tmp_path}}}, {{claim: b, path: {prepared}}}]"
+    cluster = load_cluster(
+        "kubernetes", [volumes, "nodes=1", "ranks_per_node=2", "gpus_per_node=0", "cpus_per_node=1", "image=none"]
+    )
+    run_dir = tmp_path / "run"
+    overrides = [
+        f"run.dir={run_dir}", f"data.dir={prepared / 'data'}", f"data.paths=[{prepared / 'corpus.jsonl'}]",
+        "data.workers=1",
+    ]  # fmt: skip
+    config = fitted(load_config(str(prepared / "small.yaml"), overrides), cluster)
+    texts = list(YAML(typ="safe", pure=True).load_all(kubernetes_submission(config, cluster).files[MANIFEST]))
+    for name, text in texts[0]["data"].items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    job = texts[1]["spec"]
+    entrypoint = shlex.split(job["entrypoint"].replace(CONFIG_FOLDER, str(tmp_path)))
+    [container] = job["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    hook = container["lifecycle"]["preStop"]["exec"]["command"]
+
+    with ray_site() as site:
+        done = site.run(0, *site.jobs("submit"), "--no-wait", "--submission-id=mine", "--", *entrypoint)
+        assert done.returncode == 0, done.stdout + done.stderr
+        try:
+            wait_for(lambda: steps_done(run_dir) >= 5)
+            with paused(run_dir) as rank:
+                leaving = subprocess.Popen(site.both.inside(1, *hook), env=site.environment)
+                wait_for(lambda: is_told_to_stop(rank))
+            assert leaving.wait(timeout=120) == 0
+            saved = [line for line in read_attempts(run_dir / "train") if "outcome" in line]
+            wait_for((run_dir / "stages" / "evaluate.json").is_file, seconds=600)
+            wait_for(lambda: "SUCCEEDED" in site.run(0, *site.jobs("status"), "mine").stdout.upper())
+        finally:
+            print(site.run(0, *site.jobs("logs"), "mine").stdout)
+        assert [task["state"] for task in site.tasks("export")] == ["FINISHED"]
+        assert subprocess.run(site.both.inside(1, *hook), env=site.environment).returncode == 0  # nothing to save
+    assert [line["outcome"] for line in saved] == ["stopped"]
+    ends = [line["outcome"] for line in read_attempts(run_dir / "train") if "outcome" in line]
+    assert ends == ["stopped", "done"]
+    assert read_json(run_dir / "train" / "result.json")["weight_hash"] == undisturbed["weight_hash"]

@@ -6,8 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from launch.nodes.attempts import read_attempts
-from tests.launch.conftest import SPANWRIGHT, read_json, start, steps_done, wait_for
+from launch.status import status_of
+from tests.launch.conftest import SPANWRIGHT, beat_in, read_json, start, wait_for
 
 CLUSTER = """\
 kind: hostfile
@@ -19,14 +22,7 @@ supervise: {restarts: 4, backoff_seconds: 0.5, hang_seconds: 20, node_seconds: 6
 """
 
 
-def beat_in(run_dir: Path, attempt: int, rank: int, step: int) -> dict[str, Any]:
-    """The beat of `rank` once the run has done `step` steps in that attempt; else empty."""
-    beat = read_json(run_dir / "train" / "beats" / f"rank-{rank}.json")
-    current = read_json(run_dir / "train" / "nodes" / "attempt.json")
-    fits = current.get("number") == attempt and current.get("state") == "running"
-    return beat if fits and steps_done(run_dir) >= step else {}
-
-
+@pytest.mark.long  # a reduced form: test_network.py
 def test_a_killed_rank_and_a_hanging_one_are_restarted_and_the_weights_are_those_of_an_undisturbed_run(
     prepared: Path, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -73,3 +69,5 @@ def test_a_run_that_fails_at_the_same_step_again_stops_with_a_diagnosis(prepared
     assert "a broken library" in done.stderr
     assert "failed 2 times after step 0: another start would only fail again" in done.stderr
     assert (tmp_path / "run" / "train" / "diagnoses" / "attempt-002.txt").is_file()
+    [warning] = status_of(tmp_path / "run").warnings
+    assert warning.startswith("attempt 2 failed after step 0: rank 0 failed with exit code 1")

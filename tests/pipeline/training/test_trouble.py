@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from launch.status import status_of
 from pipeline.checkpoint.load import newest_record
 from pipeline.checkpoint.verify import verify_checkpoint
 from pipeline.training.config import TroubleConfig
@@ -65,6 +66,7 @@ def test_a_run_in_trouble_rolls_back_and_is_then_the_run_without_these_samples(
             assert record is not None
             [skipped] = record.skipped
             assert (skipped.start, skipped.stop, skipped.step) == (28, 32, 7)
+            assert f"samples 28 to 31 were left out at step 7: {skipped.reason}" in status_of(run_dir).warnings
             assert ("nan" if number == 0 or ranks == 2 else "more than 3 times") in skipped.reason
     assert stop["outcome"].startswith("SpanwrightError: step 8: the loss is nan and the gradient norm ")
     assert "the checkpoint of step 5 is kept" in stop["outcome"]
