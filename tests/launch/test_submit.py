@@ -10,7 +10,7 @@ import pytest
 
 from data_prep.errors import InputError, SpanwrightError
 from launch.clusters.load import fitted, load_cluster
-from launch.clusters.preflight import preflight, try_one_step
+from launch.clusters.preflight import preflight, token_problem, try_one_step
 from launch.jobs import cancel_jobs, job_states
 from launch.submit import process_id
 from pipeline.config import RunConfig, load_config
@@ -68,6 +68,11 @@ def test_a_preflight_names_every_problem_at_once(tmp_path: Path, monkeypatch: py
     assert len(told) == 5, told
     for part in ("has no sbatch", "/nowhere.sif: no such file", "file is in the way", "/nowhere: no such", "s3://"):
         assert any(part in line for line in told), part
+
+
+def test_a_ray_cluster_that_cannot_be_reached_is_a_problem_with_its_address() -> None:
+    problem = token_problem("http://127.0.0.1:9", insecure=False)
+    assert problem == "cluster.address: http://127.0.0.1:9 cannot be reached: [Errno 111] Connection refused"
 
 
 def test_a_trial_step_is_left_out_without_data_and_refuses_a_broken_installation(

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,11 @@ from data_prep.errors import InputError
 from launch.planning import formulas
 from launch.planning.formulas import Shape
 from launch.planning.hardware import GPUS, find_gpu
-from launch.planning.plan import Assumptions, make_plan, shape_of
-from pipeline.config import load_config
+from launch.planning.plan import Assumptions, make_plan, shape_of, vocab_size_of
+from pipeline.config import load_config, load_run
 from pipeline.model.config import ModelConfig, count_parameters
 from pipeline.objectives import build_objective
-from tests.launch.conftest import SPANWRIGHT
+from tests.launch.conftest import SPANWRIGHT, STEPS
 from tests.pipeline.conftest import make_random_views
 
 VOCAB = 512
@@ -100,6 +101,15 @@ def test_a_plan_holds_together() -> None:
     assert (plan.limits, slow.limits) == ("compute", "links")
     huge = load_config("t5_span", ["data.paths=[/x]", "model=xl", "training.zero_stage=0"])
     assert make_plan(huge, 32_100, GPUS["a100-40"], Assumptions(8, 8, 0.3, 50.0)).limits == "memory"
+
+
+@pytest.mark.usefixtures("undisturbed")
+def test_a_checkpoint_is_as_large_as_one_that_a_run_wrote(prepared: Path) -> None:
+    config = load_run(prepared / "undisturbed")
+    parameters = count_parameters(config.model, vocab_size_of(config))
+    written = sum(path.stat().st_size for path in Path(config.checkpoints, f"step-{STEPS:08d}").glob("*.safetensors"))
+    # Beside its tensors a file has a header, which is much in a model this small.
+    assert 1 <= written / formulas.checkpoint_bytes(parameters) < 1.05
 
 
 def test_wrong_numbers_of_gpus_and_unknown_gpus_are_named() -> None:
