@@ -35,7 +35,7 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
 ReturnToService=2
-KillWait=60
+KillWait={kill}
 SchedulerParameters=sched_interval=2
 SlurmctldParameters=preempt_send_user_signal
 PreemptType=preempt/partition_prio
@@ -57,12 +57,14 @@ def free_ports(number: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def slurm_site(folder: Path, grace_seconds: int = 120) -> Iterator[dict[str, str]]:
+def slurm_site(folder: Path, grace_seconds: int = 120, kill_seconds: int = 60) -> Iterator[dict[str, str]]:
     """The environment in which Slurm's commands reach the cluster; its daemons end with the block."""
     folder.mkdir()
     config, key = folder / "slurm.conf", folder / "munge.key"
     config.write_text(
-        CONFIG.format(host=socket.gethostname(), ports=free_ports(3), folder=folder, grace=grace_seconds),
+        CONFIG.format(
+            host=socket.gethostname(), ports=free_ports(3), folder=folder, grace=grace_seconds, kill=kill_seconds
+        ),
         encoding="utf-8",
     )
     (folder / "gres.conf").write_text("NodeName=n[1-2] Name=gpu File=/dev/null,/dev/zero\n", encoding="utf-8")
