@@ -1,8 +1,11 @@
 """Nodes with addresses of their own, without a scheduler: a killed rank, a cut network, other launchers' lines."""
 
+import importlib.metadata
 import os
+import re
 import shlex
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +17,7 @@ from launch.clusters.load import fitted, load_cluster
 from launch.clusters.targets import submission_of
 from launch.nodes.attempts import read_attempts
 from launch.ranks import log_of
-from pipeline.config import load_config, save_config
+from pipeline.config import fingerprint, load_config, load_run, save_config
 from tests.conftest import needs
 from tests.launch.clusters.namespaces import HEAD, INTERFACE, WORKER, Namespaces, namespaces
 from tests.launch.conftest import SPANWRIGHT, beat_in, read_json, steps_done, wait_for
@@ -76,7 +79,17 @@ def test_a_killed_rank_and_a_link_that_is_cut_for_a_while_are_noticed_and_the_we
         both.link("up")
         assert [node.wait() for node in nodes] == [0, 0]
     ends = [line for line in read_attempts(run_dir / "train") if "outcome" in line]
+    starts = [line for line in read_attempts(run_dir / "train") if "started" in line]
     assert [line["outcome"] for line in ends] == ["failed", "failed", "done"]
+    assert [line["attempt"] for line in starts] == [1, 2, 3]
+    for line in starts:
+        assert (line["hosts"], line["world_size"], line["gpus"]) == ([socket.gethostname()] * 2, 2, [])
+        assert line["config"] == fingerprint(load_run(run_dir))
+        assert line["dataset"] == read_json(prepared / "data" / "manifest.json")["fingerprint"]
+        assert line["packages"]["torch"] == importlib.metadata.version("torch")
+        assert re.fullmatch(r"[0-9a-f]{40}\+?", line["revision"])
+        assert line["cores"] >= 1
+        assert line["processor"]
     assert ends[0]["reason"].startswith("rank 1 was killed by SIGKILL")
     assert ends[1]["reason"].startswith("hang: no step for 2")
     assert read_json(run_dir / "train" / "result.json")["weight_hash"] == undisturbed["weight_hash"]
