@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import InputError, SpanwrightError
+from launch.clusters.kubernetes import MANIFEST
 from launch.clusters.submission import program
 from launch.nodes.board import Board
 from launch.submit import process_id, read_record
@@ -99,19 +100,27 @@ def _ray(verb: str, record: Record) -> tuple[str, ...]:
 
 
 def _kubernetes_states(record: Record, ids: dict[str, str]) -> dict[str, str]:
-    return {
-        name: _ask([*_kubectl("get", record), job, "--output=jsonpath={.status.jobDeploymentStatus}"]).strip() or "NEW"
-        for name, job in ids.items()
-    }
+    return {name: _rayjob_state(record, job) for name, job in ids.items()}
+
+
+def _rayjob_state(record: Record, job: str) -> str:
+    """As KubeRay names it; NEW before KubeRay has seen it, ENDED when it is not there any more."""
+    wanted = "--output=jsonpath={.metadata.name} {.status.jobDeploymentStatus}"
+    name, *state = _ask([*_kubectl("get", record), "rayjob", job, "--ignore-not-found", wanted]).split() or [
+        "",
+        "ENDED",
+    ]
+    return state[0] if state else "NEW"
 
 
 def _cancel_kubernetes(run_dir: Path, record: Record, ids: dict[str, str]) -> None:
-    for job in ids.values():
-        _ask([*_kubectl("delete", record), job, "--wait=false"])
+    """What was created: RayJob and ConfigMap. Pods let training save before they end."""
+    manifest = f"--filename={run_dir.resolve() / MANIFEST}"
+    _ask([*_kubectl("delete", record), manifest, "--ignore-not-found", "--wait=false"])
 
 
 def _kubectl(verb: str, record: Record) -> tuple[str, ...]:
-    return ("kubectl", verb, f"--namespace={record['namespace']}", "rayjob")
+    return ("kubectl", verb, f"--namespace={record['namespace']}")
 
 
 def _ask(command: Sequence[str], missing: str | None = None) -> str:

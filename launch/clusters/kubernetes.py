@@ -25,11 +25,14 @@ _END_SECONDS = 30  # Kubernetes' own default, for the pod to end once training h
 
 
 def kubernetes_submission(config: RunConfig, cluster: KubernetesCluster) -> Submission:
-    """The ConfigMap and the RayJob in one file, and the kubectl call."""
+    """The ConfigMap and the RayJob in one file, and the kubectl call.
+
+    `create`, not `apply`: of a RayJob that is there already, even one that has ended, that would start nothing.
+    """
     plain_path(config.run_dir, "run.dir")
     _check_folders(config, cluster)
     text = f"{_config_map(config, cluster)}---\n{dump_yaml(_ray_job(config, cluster))}"
-    command = ("kubectl", "apply", f"--namespace={cluster.namespace}", f"--filename={config.run_dir / MANIFEST}")
+    command = ("kubectl", "create", f"--namespace={cluster.namespace}", f"--filename={config.run_dir / MANIFEST}")
     return Submission({CLUSTER_FILE: cluster_text(cluster), MANIFEST: text}, (Job("run", command),))
 
 
