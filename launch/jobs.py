@@ -106,7 +106,7 @@ def _kubernetes_states(record: Record, ids: dict[str, str]) -> dict[str, str]:
 def _rayjob_state(record: Record, job: str) -> str:
     """As KubeRay names it; NEW before KubeRay has seen it, ENDED when it is not there any more."""
     wanted = "--output=jsonpath={.metadata.name} {.status.jobDeploymentStatus}"
-    name, *state = _ask([*_kubectl("get", record), "rayjob", job, "--ignore-not-found", wanted]).split() or [
+    _, *state = _ask([*_kubectl("get", record), "rayjob", job, "--ignore-not-found", wanted]).split() or [
         "",
         "ENDED",
     ]

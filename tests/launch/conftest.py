@@ -91,8 +91,16 @@ def paused(run_dir: Path, rank: int = 1) -> Iterator[int]:
 
 
 def is_told_to_stop(pid: int) -> bool:
-    """Whether SIGTERM waits for a stopped process: its launcher has passed the request on."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    """Whether SIGTERM waits for a stopped process: its launcher has passed the request on.
+
+    Or it has ended: where Slurm ends a step it lets stopped processes go on first.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    if any(line.startswith("State:\tZ") for line in lines):
+        return True
     [pending] = [line.partition(":")[2] for line in lines if line.startswith("ShdPnd:")]
     return bool(int(pending, 16) & 1 << (signal.SIGTERM - 1))
 
