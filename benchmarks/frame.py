@@ -52,10 +52,20 @@ class Outcome:
 
 def main(parser: argparse.ArgumentParser, measure: Measurement, arguments: Sequence[str] | None = None) -> None:
     """Run one benchmark from its command line: measure, print, keep."""
+    add_output(parser)
+    given = parser.parse_args(arguments)
+    publish(measure(given), given)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """The options that `publish` reads."""
     parser.add_argument("--json", action="store_true", help="print one JSON line instead of a table")
     parser.add_argument("--out", type=Path, help="also write the line into this folder, named by date and benchmark")
-    given = parser.parse_args(arguments)
-    outcome = measure(given).as_json()
+
+
+def publish(found: Outcome, given: argparse.Namespace) -> None:
+    """Print what a benchmark found, and keep it, as the command line says."""
+    outcome = found.as_json()
     line = json.dumps(outcome, ensure_ascii=False)
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)

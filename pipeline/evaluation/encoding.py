@@ -13,14 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
+from data_prep.errors import SpanwrightError
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import Batch
 from pipeline.checkpoint.weights import load_weights, newest_checkpoint
 from pipeline.config import RunConfig
 from pipeline.corruption.layout import InPlace
 from pipeline.corruption.sampling import indices_within, offsets_of
-from pipeline.export.layouts import model_weights
 from pipeline.model.pretrained import EncoderModel
 from pipeline.objectives import build_objective
 
@@ -29,16 +30,22 @@ Pooling = Literal["first", "mean"]
 _TEXTS_AT_ONCE = 32
 
 
-def load_model(config: RunConfig, vocab_size: int) -> EncoderModel:
-    """The model of a run with the weights of its newest valid checkpoint, in float32 on the CPU, ready to be asked.
+def load_objective(config: RunConfig, vocab_size: int) -> nn.Module:
+    """The objective of a run, its `model` and all, with the weights of its newest valid checkpoint.
 
-    InputError when nothing has been trained.
+    In float32 on the CPU, ready to be asked. InputError when nothing has been trained.
     """
     weights = load_weights(newest_checkpoint(config.checkpoints))
-    objective: Any = build_objective(config.objective, config.model, vocab_size, config.run.seed)
-    model: EncoderModel = objective.model
-    model.load_parameters(model_weights(weights))
-    return model.eval()
+    objective = build_objective(config.objective, config.model, vocab_size, config.run.seed)
+    parameters = dict(objective.named_parameters())
+    if wrong := sorted(weights.keys() ^ parameters.keys()):
+        raise SpanwrightError(
+            f"{config.checkpoints}: not a checkpoint of this objective: {wrong[0]} is in one of them only"
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+    return objective.eval()
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,16 @@ class TextEncoder:
     """Tokens of a text beyond these are left out; [CLS] and [SEP] do not count."""
 
     @classmethod
-    def of_run(cls, config: RunConfig, special: SpecialTokens, vocab_size: int) -> "TextEncoder":
-        """The trained encoder of a run; texts as long as its longest sequences."""
+    def of_run(cls, config: RunConfig, special: SpecialTokens, vocab_size: int, trained: bool = True) -> "TextEncoder":
+        """The encoder of a run, trained or with its first weights; texts are as long as its longest sequences."""
         layout = config.corruption.layout
         has_ends = isinstance(layout, InPlace) and layout.ends
         longest = config.stream.window // config.stream.spans_per_piece
-        return cls(load_model(config, vocab_size), special, has_ends, longest)
+        if trained:
+            objective: Any = load_objective(config, vocab_size)
+        else:
+            objective = build_objective(config.objective, config.model, vocab_size, config.run.seed).eval()
+        return cls(objective.model, special, has_ends, longest)
 
     def batch(self, texts: Sequence[Tokens]) -> Batch:
         """The texts one after another, as torch tensors."""
