@@ -12,7 +12,8 @@ from data_prep.errors import CorruptionError, InputError
 from data_prep.shards.audit import audit_dataset
 from launch.terminal import count, table
 from pipeline.checkpoint.load import saved_steps, step_folder
-from pipeline.checkpoint.store import Folder
+from pipeline.checkpoint.places import open_store
+from pipeline.checkpoint.store import Folder, set_aside_folders
 from pipeline.checkpoint.verify import audit_checkpoint, checkpoint_bytes, verify_checkpoint
 from pipeline.config import ModelConfig, load_config
 from pipeline.config_files import builtin_configs, load_tree
@@ -65,8 +66,9 @@ def recipe_tables(facts: list[dict[str, Any]]) -> RenderableType:
 
 
 def checkpoint_table(place: str) -> Table:
-    """The checkpoints at a path or URL, newest first, each verified."""
+    """The checkpoints at a path or URL, newest first, each verified; then those set aside."""
     rows = [_checkpoint_row(step_folder(place, step)) for step in saved_steps(place)]
+    rows += [(name, *[""] * 6, "set aside") for name in set_aside_folders(open_store(place).folders())]
     if not rows:
         raise InputError(f"{place}: no checkpoints here yet; `spanwright train` with this config makes them.")
     columns = ("checkpoint", "step", "position", "tokens", "loss", "size", "age", "state")

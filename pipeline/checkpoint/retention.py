@@ -7,11 +7,11 @@ Invariant: nothing is removed before a newer checkpoint is published, and that o
 3. of damaged ones           the latest, to find out what happened
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipeline.checkpoint.config import CheckpointConfig
 from pipeline.checkpoint.format import folder_name, step_of
-from pipeline.checkpoint.store import DAMAGED, LEFT, Store, order_of_set_aside
+from pipeline.checkpoint.store import DAMAGED, LEFT, Store, set_aside_folders
 
 
 def steps_to_remove(steps: Iterable[int], config: CheckpointConfig) -> list[int]:
@@ -23,12 +23,12 @@ def steps_to_remove(steps: Iterable[int], config: CheckpointConfig) -> list[int]
     return [step for step in ordered if step not in kept]
 
 
-def set_aside_to_remove(names: Iterable[str], config: CheckpointConfig) -> list[str]:
+def set_aside_to_remove(names: Sequence[str], config: CheckpointConfig) -> list[str]:
     """The folders set aside among `names` that no rule keeps, oldest first."""
     removed = []
     for prefix in (DAMAGED, LEFT):
-        found = sorted((order, name) for name in names if (order := order_of_set_aside(name, prefix)) is not None)
-        for (step, _), name in found[:-1]:
+        found = set_aside_folders(names, [prefix])
+        for name, step in [*found.items()][:-1]:
             if prefix == DAMAGED or config.keep_every is None or step % config.keep_every:
                 removed.append(name)
     return removed

@@ -8,7 +8,7 @@ was not published is never seen as a checkpoint, and one that was published stay
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from pipeline.checkpoint.format import FileEntry, step_of
 Part = bytes | memoryview
 DAMAGED, LEFT = "damaged-", "left-"
 """What is set aside: checkpoints that did not verify, and those that a run left by going back (--from STEP)."""
-_SET_ASIDE = re.compile(r"(step-\d+)(?:-(\d+))?")
+_SET_ASIDE = re.compile(r"(?P<prefix>[a-z]+-)(?P<folder>step-\d+)(-(?P<number>\d+))?")
 
 
 class Store(Protocol):
@@ -61,11 +61,15 @@ class Store(Protocol):
         """Put a file of another folder into a save that has begun, as it is."""
 
 
-def order_of_set_aside(name: str, prefix: str) -> tuple[int, int] | None:
-    """Step, and number among those of this step, of a folder set aside under `prefix`; None for any other name."""
-    match = _SET_ASIDE.fullmatch(name.removeprefix(prefix)) if name.startswith(prefix) else None
-    step = step_of(match[1]) if match else None
-    return (step, int(match[2] or 1)) if match and step is not None else None
+def set_aside_folders(names: Iterable[str], prefixes: Sequence[str] = (DAMAGED, LEFT)) -> dict[str, int]:
+    """The folders among `names` that were set aside under `prefixes`, and the step of each, earliest first."""
+    found = []
+    for name in names:
+        match = _SET_ASIDE.fullmatch(name)
+        step = step_of(match["folder"]) if match and match["prefix"] in prefixes else None
+        if match and step is not None:
+            found.append((step, int(match["number"] or 1), name))
+    return {name: step for step, _, name in sorted(found)}
 
 
 @dataclass(frozen=True)
