@@ -26,7 +26,7 @@ ALL = [
     for stage, forwards in itertools.product((0, 1, 2, 3), (1, 3))
     for background, precision in ((False, "bf16"), (True, "bf16"), (True, "fp32"))
 ]
-"""On one rank and on two: 48 configurations."""
+"""On one rank 24 configurations; fp32 is left out on two: 16."""
 QUICK = [(0, 3, True, "bf16"), (2, 3, False, "bf16"), (3, 1, True, "bf16")]
 LONG = [
     pytest.param([given for given in ALL if given[0] == stage], marks=pytest.mark.long, id=f"ZeRO {stage}")
@@ -47,6 +47,7 @@ def test_a_run_stopped_anywhere_is_bit_equal_to_one_that_went_straight(
 ) -> None:
     runs: dict[Configuration, tuple[Path, Path]] = {}
     jobs: list[dict[str, Any]] = []
+    configurations = [given for given in configurations if ranks == 1 or given[-1] == "bf16"]
     for stage, forwards, background, precision in configurations:
         micro_batch = GLOBAL_BATCH // ranks // forwards
         fields = {**FIELDS, "zero_stage": stage, "micro_batch": micro_batch, "ranks": ranks, "precision": precision}

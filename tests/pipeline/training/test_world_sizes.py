@@ -16,17 +16,17 @@ Part = tuple[int, int, int]  # ranks, ZeRO stage, steps done at its end
 Chain = tuple[Part, ...]
 QUICK: tuple[Chain, ...] = (((2, 2, 2), (1, 3, 4), (4, 1, 10)),)
 STAGE_CHANGES = (*itertools.permutations((1, 2, 3), 2), (0, 0))
-MOVES = ((1, 2), (2, 1), (2, 4), (4, 3), (2, 2))
+SOME_CHANGES = ((1, 2), (2, 3), (3, 1), (0, 0))
+MOVES = {(2, 2): STAGE_CHANGES, (2, 1): STAGE_CHANGES, (1, 2): SOME_CHANGES, (2, 4): SOME_CHANGES, (4, 3): SOME_CHANGES}
 """Numbers of ranks before and after three steps; twenty follow."""
 LONG: dict[str, tuple[Chain, ...]] = {
-    f"{old} to {new}": tuple(((old, before, 3), (new, after, 23)) for before, after in STAGE_CHANGES)
-    for old, new in MOVES
+    f"{old} to {new}": tuple(((old, before, 3), (new, after, 23)) for before, after in changes)
+    for (old, new), changes in MOVES.items()
 }
 LONG["2 to 1 to 4"] = tuple(
     ((2, first, 3), (1, second, 6), (4, third, 26))
     for first, second, third in ((1, 2, 3), (3, 1, 2), (2, 3, 1), (0, 0, 0))
 )
-LONG["2 to 1 to 4 to 3"] = (((2, 1, 3), (1, 2, 6), (4, 3, 9), (3, 1, 29)),)
 
 
 def merged(samples: dict[int, str], reports: list[dict[str, Any]]) -> dict[int, str]:
