@@ -2,21 +2,17 @@
 
 import dataclasses
 
-import numpy as np
 import torch
 
 from pipeline.batch import IGNORED_LABEL
-from pipeline.corruption.corruption import Corruption
-from pipeline.corruption.pieces import GivenSample
 from tests.recipes.flow.tracing import (
-    VOCAB_SIZE,
     objective_of,
     row_gradients,
     small_config,
     untouched_parameters,
     views_of,
 )
-from tests.recipes.test_golden import SPECIAL_TOKENS, sample
+from tests.recipes.test_golden import sample
 
 
 def test_the_order_is_read_from_both_segments_of_its_document_and_no_other() -> None:
@@ -43,18 +39,3 @@ def test_each_term_trains_its_head_and_the_encoder() -> None:
     assert not untouched_parameters(objective, views)
     assert all(name.startswith("pair.") for name in untouched_parameters(objective, views, "masked_lm"))
     assert all(name.startswith("model.head.") for name in untouched_parameters(objective, views, "sentence_order"))
-
-
-def test_of_the_hidden_tokens_four_fifths_are_similar_a_tenth_random_and_a_tenth_left() -> None:
-    length, count = 32, 400
-    corruption = Corruption(small_config("macbert").corruption, SPECIAL_TOKENS, VOCAB_SIZE, length, 1, seed=3)
-    marks = {"words": np.ones(length, np.uint8), "sents": np.zeros(length, np.uint8)}
-    text = np.arange(VOCAB_SIZE - length - 2, VOCAB_SIZE - 2)
-    view = corruption.apply([GivenSample(p, text, np.array([0, length]), marks) for p in range(count)]).views["encoder"]
-    chosen = view.labels != IGNORED_LABEL
-    shown, hidden = view.tokens[chosen], view.labels[chosen]
-    assert not (shown == SPECIAL_TOKENS.mask).any()
-    left, near = (shown == hidden).mean(), ((np.abs(shown - hidden) <= 2) & (shown != hidden)).mean()
-    assert len(hidden) > 1500
-    assert abs(left - 0.1) < 0.03  # four standard deviations
-    assert abs(near - 0.8) < 0.05  # a random token is near, too, one time in a hundred

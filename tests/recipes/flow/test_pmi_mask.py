@@ -1,13 +1,9 @@
 """The challenging decoder: important tokens are masks to it, and all it gets of the encoder is the vector."""
 
-import numpy as np
 import torch
 
 from pipeline.batch import IGNORED_LABEL
-from pipeline.corruption.corruption import Corruption
-from pipeline.corruption.pieces import GivenSample
 from tests.recipes.flow.tracing import (
-    VOCAB_SIZE,
     objective_of,
     row_gradients,
     small_config,
@@ -45,19 +41,3 @@ def test_without_the_vector_the_encoder_learns_nothing_of_the_decoders_loss() ->
     slots = views["encoder"].cu_seqlens[:2].tolist()
     assert torch.nonzero(gradient.norm(dim=-1)).flatten().tolist() == slots
     assert not untouched_parameters(objective, views)
-
-
-def test_the_decoders_masks_stand_at_important_tokens_and_the_encoders_anywhere() -> None:
-    length, count = 32, 200
-    weights = np.where(np.arange(length) % 2, 240, 16).astype(np.uint8)
-    corruption = Corruption(small_config("pmi_mask").corruption, SPECIAL_TOKENS, VOCAB_SIZE, length, 1, seed=3)
-    tokens = np.full(length, VOCAB_SIZE - 1)
-    samples = [GivenSample(p, tokens, np.array([0, length]), {"weight": weights}) for p in range(count)]
-    views = corruption.apply(samples).views
-
-    def share_of_important(view: str) -> float:
-        chosen = views[view].labels[: count * (length + 2)].reshape(count, length + 2)[:, 1:-1] != IGNORED_LABEL
-        return float(chosen[:, 1::2].sum() / chosen.sum())
-
-    assert abs(share_of_important("encoder") - 0.5) < 0.06  # 2,000 draws: five standard deviations
-    assert share_of_important("decoder") > 0.8
