@@ -48,6 +48,7 @@ def start_options(command: Command) -> Command:
             click.option("--fresh", is_flag=True, help="Start training over (asks before it removes checkpoints)."),
             click.option("--yes", is_flag=True, help="Answer yes to what --fresh asks."),
             click.option("--from", "origin", metavar="STEP|RUN", help="Go on from this step, or from another run."),
+            click.option("--init", metavar="hf:PATH", help="Begin with the weights of a Hugging Face checkpoint."),
             click.option("--weights-only", is_flag=True, help="With --from RUN: its weights, at step 0."),
             allow_data_change_option,
         )

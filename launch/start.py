@@ -6,10 +6,12 @@ from pathlib import Path
 from data_prep.errors import InputError
 from launch.terminal import detail
 from pipeline.checkpoint.format import Record
-from pipeline.checkpoint.load import newest_record
+from pipeline.checkpoint.load import newest_record, saved_steps
 from pipeline.checkpoint.origin import checkpoint_of_run, go_back, take_everything, take_weights
 from pipeline.checkpoint.permission import allow_data_change, data_change_allowed
 from pipeline.config import RunConfig, load_run
+
+HF = "hf:"
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Start:
 
     origin: str | None = None
     weights_only: bool = False
+    init: str | None = None
     allow_data_change: bool = False
 
     @property
@@ -29,6 +32,10 @@ class Start:
         """InputError when the options do not go together."""
         if self.weights_only and (self.origin is None or self.step is not None):
             raise InputError("--weights-only takes the weights of another run: give it with --from RUN.")
+        if self.init is not None and self.origin is not None:
+            raise InputError("--init and --from both say where the weights come from: give one of them.")
+        if self.init is not None and not self.init.startswith(HF):
+            raise InputError(f"--init {self.init}: give the folder of a Hugging Face checkpoint as {HF}PATH.")
 
     def allows_data_change(self, config: RunConfig, record: Record) -> bool:
         """Whether other data may follow the checkpoint of `record`: said here, or before."""
@@ -41,9 +48,12 @@ class Start:
                 detail(f"a later checkpoint is kept as {name}")
         elif self.origin is not None:
             self._take(config, Path(self.origin))
+        initialises = self.init is not None and not saved_steps(config.checkpoints)  # a run that has begun goes on
+        if initialises:
+            self._initialise(config, Path((self.init or "").removeprefix(HF)))
         if self.allow_data_change:
             self._allow(config)
-        return self.origin is not None or self.allow_data_change
+        return self.origin is not None or initialises or self.allow_data_change
 
     def _allow(self, config: RunConfig) -> None:
         record = newest_record(config.checkpoints)
@@ -52,6 +62,15 @@ class Start:
         else:
             allow_data_change(config.train_dir, record)
 
+    def _initialise(self, config: RunConfig, folder: Path) -> None:
+        from pipeline.export.starting import start_from_hf
+
+        found = start_from_hf(config, folder)
+        detail(
+            f"starting from {folder}: {found.num_copied:,} tokens have a row of their own there, "
+            f"{found.num_averaged:,} begin as a mean"
+        )
+
     def _take(self, config: RunConfig, run_dir: Path) -> None:
         source = checkpoint_of_run(run_dir, load_run(run_dir).checkpoints)
         if not self.weights_only:
@@ -59,11 +78,6 @@ class Start:
         else:
             from pipeline.training.assembly import open_data
 
-            data = open_data(config)
-            fingerprints = {
-                "dataset_fingerprint": data.dataset.fingerprint,
-                "stream_fingerprint": data.stream_fingerprint,
-                "tokenizer_digest": data.tokenizer.digest,
-            }
+            fingerprints = open_data(config).fingerprints
             take_weights(config.checkpoints, source, config.model_dump(mode="json"), fingerprints)
         detail(f"starting from {source} ({'its weights' if self.weights_only else 'everything'})")

@@ -5,7 +5,7 @@ Both are changes of the store before training begins, so that training itself al
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
 from pipeline.checkpoint.format import (
@@ -23,6 +23,9 @@ from pipeline.checkpoint.load import Place, newest_valid, saved_steps, step_fold
 from pipeline.checkpoint.places import open_store
 from pipeline.checkpoint.store import LEFT, Folder, Store
 from pipeline.checkpoint.verify import read_manifest, verify_checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def go_back(place: Place, step: int) -> list[str]:
@@ -72,7 +75,37 @@ def take_weights(place: Place, source: Folder, config: Mapping[str, Any], finger
     _put(store, source, names, new, zeros=True)
 
 
-def _empty(place: Place, source: Folder) -> Store:
+def take_tensors(
+    place: Place,
+    weights: Mapping[str, "Tensor"],
+    buffers: Mapping[str, "Tensor"],
+    config: Mapping[str, Any],
+    fingerprints: Mapping[str, str],
+    origin: str,
+) -> None:
+    """`take_weights` of tensors that are no run's: fp32 `weights` and `buffers` by name, from `origin`."""
+    from pipeline.checkpoint.tensors import file_parts
+
+    store = _empty(place, origin)
+    start: dict[str, Any] = {"step": 0, "position": 0, "tokens": 0, "last_loss": None, "heldout": {}, "environment": {}}
+    shapes = {name: list(tensor.shape) for name, tensor in weights.items()}
+    kept = {name: list(tensor.shape) for name, tensor in buffers.items()}
+    given = {**start, **fingerprints, "parameters": shapes, "buffers": kept, "origin": origin, "config": dict(config)}
+    record = Record.model_validate(given)
+    name = folder_name(record.step)
+    store.begin(name)
+    masters = [
+        planned for planned in plan_files({n: tuple(t.shape) for n, t in weights.items()}) if planned.kind == "master"
+    ]
+    contents = [(each.file_name, file_parts({part: weights[part] for part in each.names})) for each in masters]
+    if buffers:
+        contents.append((BUFFERS, file_parts(buffers)))
+    _publish(
+        store, {file: store.write(name, file, parts) for file, parts in (*contents, *_zero_moments(record))}, record
+    )
+
+
+def _empty(place: Place, source: Folder | str) -> Store:
     store = open_store(place)
     if saved_steps(store):
         raise InputError(
@@ -92,6 +125,12 @@ def _put(store: Store, source: Folder, names: list[str], record: Record, zeros: 
         files[file_name] = there[file_name]
     for file_name, parts in _zero_moments(record) if zeros else ():
         files[file_name] = store.write(name, file_name, parts)
+    _publish(store, files, record)
+
+
+def _publish(store: Store, files: dict[str, FileEntry], record: Record) -> None:
+    """Make the checkpoint whose `files` are written, with its `record`, one of the run's."""
+    name = folder_name(record.step)
     files[RECORD] = store.write(name, RECORD, [record.model_dump_json(indent=1).encode()])
     manifest = Manifest(format_version=FORMAT_VERSION, step=record.step, files=dict(sorted(files.items())))
     store.publish(name, encode_manifest(manifest))

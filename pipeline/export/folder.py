@@ -1,7 +1,7 @@
 """The folder of an export, whatever its format.
 
 Invariant: `out` is absent, the previous export, or a complete one: everything is written to a temporary folder beside
-it, flushed, checked, and renamed. Weights are safetensors, written a tensor at a time, in files of bounded size with an
+it, checked, flushed, and renamed. Weights are safetensors, written a tensor at a time, in files of bounded size with an
 index beside them where one is not enough.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from data_prep.errors import SpanwrightError
+from data_prep.errors import InputError, SpanwrightError
 from data_prep.shards.files import sync_folder
 from pipeline.checkpoint.tensors import file_header
 from pipeline.export.libraries import library
@@ -37,7 +37,7 @@ class Stored(NamedTuple):
 
 
 def publish_folder(out: Path, write: Write, check: Write | None = None) -> Path:
-    """Let `write` fill a new folder and `check` look at it, then rename it to `out`; returns `out`.
+    """Let `write` fill a new folder and `check` look at it (and add what it found), then rename it to `out`.
 
     What either raises keeps `out` as it was; a previous export at `out` is replaced. Raises SpanwrightError when it
     cannot be written.
@@ -49,9 +49,9 @@ def publish_folder(out: Path, write: Write, check: Write | None = None) -> Path:
             folder = Path(scratch) / "new"
             folder.mkdir()
             write(folder)
-            _flush(folder)
             if check is not None:
                 check(folder)
+            _flush(folder)
             if out.exists():
                 os.rename(out, Path(scratch) / "old")
             os.rename(folder, out)
@@ -90,7 +90,7 @@ def read_stored(folder: Path) -> dict[str, Path]:
     if index.is_file():
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         if any(Path(file).name != file for file in places.values()):
-            raise SpanwrightError(f"{index}: names a file outside its folder")
+            raise InputError(f"{index}: names a file outside its folder")
         return {name: folder / file for name, file in places.items()}
     if not (folder / _SINGLE_NAME).is_file():
         return {}

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 
 from pipeline.batch import Views
+from pipeline.checkpoint.format import Record
 from pipeline.checkpoint.weights import CheckpointWeights, newest_checkpoint
 from pipeline.config import RunConfig
 from pipeline.export.folder import Write
 from pipeline.export.huggingface import export_encoder, export_hf
+from pipeline.export.model_card import Run, write_card
 from pipeline.export.native import export_native, verify_native
 from pipeline.export.onnx import export_onnx, verify_onnx
 from pipeline.export.sentence_transformers import (
@@ -43,6 +45,7 @@ class Job:
     config: RunConfig
     weights: Mapping[str, torch.Tensor]
     data: Data
+    record: Record
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -70,8 +73,8 @@ class Job:
         """The first arguments of every function that writes an export."""
         return self.weights, self.config.model, self.tokenizer_folder
 
-    def compared(self, verify: Callable[..., Figures], figures: Figures, **options: Any) -> Write:
-        """A check of an export's folder by `verify`, which adds what it found to `figures`."""
+    def compared(self, target: str, verify: Callable[..., Figures], figures: Figures, **options: Any) -> Write:
+        """A check of an export's folder by `verify`: what it found goes into `figures`, and into the model's card."""
         export = self.config.export
 
         def check(folder: Path) -> None:
@@ -82,6 +85,7 @@ class Job:
                 "by_block": self.by_block,
             }
             figures.update(verify(folder, *self.source(), self.views, self.texts, **(settings | options)))
+            write_card(folder, Run(self.config, self.record, self.data.dataset), target, figures)
 
         return check
 
@@ -95,7 +99,8 @@ def export_run(config: RunConfig) -> Iterator[tuple[str, Figures]]:
     if not config.export.to:
         return
     checkpoint = newest_checkpoint(config.checkpoints)
-    job = Job(config, CheckpointWeights(checkpoint), open_data(config))
+    weights = CheckpointWeights(checkpoint)
+    job = Job(config, weights, open_data(config), weights.record)
     for target in config.export.to:
         out = config.export_dir / target
         yield target, {"folder": str(out), "checkpoint": checkpoint.name, **export_target(job, target, out)}
@@ -109,7 +114,7 @@ def export_target(job: Job, target: str, out: Path) -> Figures:
 def _hf(job: Job, out: Path) -> Figures:
     figures: Figures = {}
     export = job.config.export
-    check = job.compared(verify_export, figures)
+    check = job.compared("hf", verify_export, figures)
     export_hf(*job.source(), out, export.dtype, check=check, shard_bytes=export.shard_bytes)
     return figures
 
@@ -117,7 +122,7 @@ def _hf(job: Job, out: Path) -> Figures:
 def _encoder(job: Job, out: Path) -> Figures:
     figures: Figures = {}
     export = job.config.export
-    check = job.compared(verify_encoder, figures, num_layers=export.encoder_layers)
+    check = job.compared("encoder", verify_encoder, figures, num_layers=export.encoder_layers)
     export_encoder(*job.source(), out, export.dtype, export.encoder_layers, check, export.shard_bytes)
     return figures
 
@@ -125,7 +130,7 @@ def _encoder(job: Job, out: Path) -> Figures:
 def _native(job: Job, out: Path) -> Figures:
     figures: Figures = {}
     export = job.config.export
-    check = job.compared(verify_native, figures)
+    check = job.compared("native", verify_native, figures)
     export_native(*job.source(), out, export.dtype, check, export.shard_bytes)
     return figures
 
@@ -137,14 +142,14 @@ def _sentence_transformers(job: Job, out: Path) -> Figures:
     max_tokens = min(longest, config.stream.window)
     pooled = Pooled(config.pooling, export.normalize, export.prompts, max_tokens, export.encoder_layers)
     figures: Figures = {}
-    check = job.compared(verify_sentence_transformers, figures, pooled=pooled)
+    check = job.compared("sentence-transformers", verify_sentence_transformers, figures, pooled=pooled)
     export_sentence_transformers(*job.source(), out, pooled, export.dtype, check, export.shard_bytes)
     return figures
 
 
 def _onnx(job: Job, out: Path) -> Figures:
     figures: Figures = {}
-    check = job.compared(verify_onnx, figures, tolerance=job.config.export.onnx_tolerance)
+    check = job.compared("onnx", verify_onnx, figures, tolerance=job.config.export.onnx_tolerance)
     export_onnx(*job.source(), out, check)
     return figures
 

@@ -39,6 +39,15 @@ class Data:
     stream_fingerprint: str
     """A digest of everything the samples and their masks depend on, beside the config and the position."""
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of dataset, stream and tokenizer, as a checkpoint's Record names them."""
+        return {
+            "dataset_fingerprint": self.dataset.fingerprint,
+            "stream_fingerprint": self.stream_fingerprint,
+            "tokenizer_digest": self.tokenizer.digest,
+        }
+
     def heldout_documents(self) -> Iterator[tuple[str, np.ndarray]]:
         """Id and tokens of each held-out document (training document where none were held out), in order."""
         split = self.dataset.split(HELDOUT if self.heldout else "train")

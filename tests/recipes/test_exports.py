@@ -1,17 +1,25 @@
 """Every recipe to every target that fits, each compared with the model it was made from (Job.compared)."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCardData
+from ruamel.yaml import YAML
 
 from data_prep.errors import InputError, SpanwrightError
+from pipeline.checkpoint.format import Record
+from pipeline.checkpoint.weights import CheckpointWeights, newest_checkpoint
 from pipeline.config import RunConfig
+from pipeline.export.compare import compare_logits
 from pipeline.export.native import load_native
 from pipeline.export.run import Job, export_target
+from pipeline.export.starting import start_from_hf
 from pipeline.objectives import build_objective
-from pipeline.training.assembly import open_data
+from pipeline.training.assembly import Data, open_data
 from tests.recipes.small import RECIPES, small
 
 POOLED = {"retromae", "dupmae", "seed_encoder", "seed_encoder_one_layer", "condenser", "cocondenser", "pmi_mask"}
@@ -28,7 +36,23 @@ def job_of(config: RunConfig) -> Job:
         name: parameter + 0.05 * torch.randn(parameter.shape, generator=generator)
         for name, parameter in objective.named_parameters()
     }
-    return Job(config, weights, data)
+    return Job(config, weights, data, record_of(config, data))
+
+
+def record_of(config: RunConfig, data: Data) -> Record:
+    return Record(
+        step=120,
+        position=120 * config.training.global_batch,
+        tokens=98_765,
+        config=config.model_dump(mode="json"),
+        dataset_fingerprint=data.dataset.fingerprint,
+        stream_fingerprint=data.stream_fingerprint,
+        tokenizer_digest=data.tokenizer.digest,
+        parameters={},
+        last_loss=None,
+        heldout={"before": 7.25, "newest": 4.5},
+        environment={"world_size": 2, "zero_stage": 2},
+    )
 
 
 def pooling_of(recipe: str) -> tuple[str, ...]:
@@ -45,15 +69,48 @@ def check_figures(figures: dict) -> None:
 
 
 # Tracing a decoder for onnx takes long: test_every_recipe_exports_to_every_target does.
-@pytest.mark.parametrize(("recipe", "targets"), [("bart", TARGETS), ("retromae", (*TARGETS, "onnx"))])
-def test_a_recipe_exports_to_every_target(recipe: str, targets: tuple[str, ...], dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "targets"), [pytest.param("bart", TARGETS, marks=pytest.mark.long), ("retromae", (*TARGETS, "onnx"))]
+)
+def test_a_recipe_exports_to_every_target_and_each_card_says_how_to_load_it(
+    recipe: str, targets: tuple[str, ...], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ("export.prompts={query: 'query: '}", "export.encoder_layers=1", "export.compare_sequences=4")
-    config = small(recipe, dataset, f"export.to=[{', '.join(targets)}]", *pooling_of(recipe), *options)
+    to = f"export.to=[{', '.join(targets)}]"
+    config = small(recipe, dataset, to, *pooling_of(recipe), *options, f"run.dir={tmp_path}/mine")
     job = job_of(config)
+    write_metrics(config.train_dir)
+    monkeypatch.chdir(tmp_path)
     for target in config.export.to:
-        check_figures(export_target(job, target, tmp_path / target))
-    assert {path.name for path in tmp_path.iterdir()} == set(config.export.to)
-    assert load_native(tmp_path / "native").config == config.model
+        figures = export_target(job, target, config.export_dir / target)
+        check_figures(figures)
+        check_card(config.export_dir / target, figures)
+    assert {path.name for path in config.export_dir.iterdir()} == set(config.export.to)
+    assert load_native(config.export_dir / "native").config == config.model
+
+
+def write_metrics(train_dir: Path) -> None:
+    lines = [{"step": step, "loss": 7.5 - step / 100} for step in range(1, 121)]
+    lines += [{"step": 0, "heldout_loss": 7.25}, {"step": 120, "heldout_loss": 4.5}]
+    train_dir.mkdir(parents=True)
+    (train_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def check_card(folder: Path, figures: dict) -> None:
+    """The hub reads its metadata, the code in it runs, and its numbers are the run's."""
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    metadata = ModelCardData(**YAML(typ="safe").load(card.split("---")[1]))
+    assert "spanwright" in metadata.tags
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    found: dict = {}
+    exec(code, found)
+    assert {"model", "session"} & found.keys()
+    (what,) = {"logits", "states", "vectors"} & figures.keys()
+    for said in ("98,765", "7.2500", "4.5000", f"{figures[what]['max_abs_difference']:.1e}", "![Loss", "Intended use"):
+        assert said in card
+    curve = (folder / "loss.svg").read_text(encoding="utf-8")
+    assert curve.count("<path") > 5
+    assert "held out" in curve
 
 
 @pytest.mark.long
@@ -92,7 +149,7 @@ def test_an_export_that_is_not_the_trained_model_fails_and_leaves_nothing(
 ) -> None:
     job = job_of(small("retromae", dataset, f"export.to=[{target}]"))
     with pytest.raises(SpanwrightError, match=rf"export to {target}: the exported model is not the trained one"):
-        export_target(Job(job.config, Shifting(job.weights), job.data), target, tmp_path / target)
+        export_target(dataclasses.replace(job, weights=Shifting(job.weights)), target, tmp_path / target)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,6 +160,25 @@ class Shifting(dict[str, torch.Tensor]):
         tensor = super().__getitem__(name)
         tensor += 0.01
         return tensor.clone()
+
+
+@pytest.mark.parametrize("recipe", [pytest.param("t5_span", marks=pytest.mark.long), "retromae"])
+def test_a_run_begins_with_the_logits_of_a_hugging_face_folder(recipe: str, dataset: Path, tmp_path: Path) -> None:
+    job = job_of(small(recipe, dataset))
+    folder = tmp_path / "hf"
+    export_target(job, "hf", folder)
+    new = small(recipe, dataset, f"run.dir={tmp_path}/new", "run.seed=5")
+    found = start_from_hf(new, folder)
+    assert (found.num_copied, found.num_averaged) == (1000, 0)
+    checkpoint = newest_checkpoint(new.checkpoints)
+    weights = CheckpointWeights(checkpoint)
+    assert (weights.record.step, weights.record.origin) == (0, f"hf:{folder}")
+    figures = compare_logits(folder, weights, new.model, job.views, max_sequences=4)
+    assert figures["max_abs_difference"] < 1e-12
+    beside = {name for name in weights if not name.startswith("model.")}
+    assert beside == ({name for name in job.weights if not name.startswith("model.")})
+    first = dict(build_objective(new.objective, new.model, 1000, seed=5).named_parameters())
+    assert all(torch.equal(weights[name], first[name]) for name in beside), "what is not there begins as in any new run"
 
 
 def test_more_layers_than_there_are_is_a_mistake_before_any_training(dataset: Path) -> None:
