@@ -107,6 +107,8 @@ def backward_queries(
     sum_QD = tl.zeros([QUERIES, WIDTH], tl.float32)
     kv_head = head // SHARING
     for start in range(first_block * KEYS, stop_block * KEYS, KEYS):
+        if dropout_rows is not None:  # before anything else is held in registers
+            dropped = draws_below(dropout, rows_Q, mask_Q, head * DRAWS_PER_HEAD + start, KEYS)
         rows_K = first_key + start + tl.arange(0, KEYS)
         mask_K = rows_K < first_key + num_keys
         k_KD = load_rows(k, first_key + start, k_row, kv_head * k_head, mask_K, HEAD_DIM, WIDTH)
@@ -134,7 +136,6 @@ def backward_queries(
         weights = tl.where(visible, tl.exp2(scores - logsumexp_Q[:, None]), 0.0)
         grads = tl.dot(grad_out_QD, tl.trans(v_KD), input_precision="ieee")
         if dropout_rows is not None:
-            dropped = draws_below(dropout, rows_Q, mask_Q, head * DRAWS_PER_HEAD + start, KEYS)
             grads = tl.where(dropped, 0.0, grads * dropout_scale)
         grads = weights * (grads - delta_Q[:, None])
         if grad_q is not None:

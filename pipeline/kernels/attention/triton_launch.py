@@ -26,6 +26,13 @@ class Tile:
     keys: int
     num_warps: int
     num_stages: int
+    mfma: int | None = None  # AMD: rows of a matrix instruction's result; the compiler's choice is 32
+
+    @property
+    def options(self) -> dict[str, int]:
+        """What the compiler is told."""
+        own = {} if self.mfma is None else {"matrix_instr_nonkdim": self.mfma}
+        return {"num_warps": self.num_warps, "num_stages": self.num_stages} | own
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Tiles:
 
 
 # By architecture and width (the head dimension, rounded up to a power of two). Chosen by
-# what compiles without spills for causal attention with a bias (gfx942 at 128: the keys' kernel spills 10), not timed.
+# what compiles without spills for causal attention with a bias, not timed.
 # Those of sm_80 fit the shared memory of every NVIDIA GPU since.
 TILES = {
     "sm_80": {
@@ -56,7 +63,7 @@ TILES = {
     },
     "gfx942": {
         64: Tiles(Tile(128, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1)),
-        128: Tiles(Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1)),
+        128: Tiles(Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1, mfma=16)),
     },
 }
 # With FIRE's bias, which holds the distances of a tile too; likewise.
@@ -206,4 +213,4 @@ def as_int32(word: int) -> int:
 def _launch(kernel: Any, grid: tuple[int, int], tile: Tile, arguments: dict[str, Any]) -> None:
     arguments |= {"QUERIES": tile.queries, "KEYS": tile.keys}
     chosen = {name: arguments[name] for name in kernel.arg_names}
-    kernel[grid](**chosen, num_warps=tile.num_warps, num_stages=tile.num_stages)
+    kernel[grid](**chosen, **tile.options)
