@@ -41,9 +41,9 @@ from pipeline.training.stopping import die_with_parent
 
 PLAIN = ("none", "sinusoidal", "rope", "alibi", "t5", "fire", "bipe")
 RANDOMIZED = ("sinusoidal", "rope", "alibi", "t5")  # whose randomized form is tried too
-SHAPE = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
-PEAK_RATE, WARMUP_STEPS = 3e-3, 50
-STRINGS, TEST_STRINGS = 32, 64  # in a batch
+SCHEMES = (*PLAIN, *(f"{scheme}+randomized" for scheme in RANDOMIZED))
+SHAPE = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_heads": 4}
+WARMUP_STEPS, TEST_STRINGS = 50, 64
 GOALS = dict.fromkeys(("randomized_gain", "nope_gain", "fire_gain", "bipe_gain"), 0.0)
 STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
@@ -54,14 +54,15 @@ Accuracies = dict[str, dict[str, list[tuple[float, float]]]]  # by scheme and ta
 class CausalModel(nn.Module):
     """A decoder alone: embedding, causal stack, head."""
 
-    def __init__(self, scheme: str, train_length: int, randomized: bool, seed: int) -> None:
+    def __init__(self, scheme: str, num_layers: int, train_length: int, randomized: bool, seed: int) -> None:
         super().__init__()
+        shape = SHAPE | {"num_layers": num_layers}
         max_positions = 8 * train_length if randomized else None
         # The stack gets its scheme itself: a configuration of its own would be an encoder's, which needs positions.
-        config = ModelConfig(**SHAPE, randomized_positions=max_positions, tie_word_embeddings=False)  # type: ignore[arg-type]
+        config = ModelConfig(**shape, randomized_positions=max_positions, tie_word_embeddings=False)  # type: ignore[arg-type]
         # FIRE's threshold is a quarter of the longest rows trained on, as in the paper.
         own = {"kind": scheme} | ({"threshold": (train_length + 1) / 2} if scheme == "fire" else {})
-        positions = ModelConfig.model_validate({**SHAPE, "decoder_positions": own}).decoder_position_config
+        positions = ModelConfig.model_validate({**shape, "decoder_positions": own}).decoder_position_config
         self.embedding = nn.Embedding(VOCAB, config.d_model)
         self.stack = Transformer(config, config.num_layers, positions, bidirectional=False, has_cross_attention=False)
         self.head = TokenHead(config, VOCAB, None)
@@ -78,15 +79,15 @@ class CausalModel(nn.Module):
 
 def train(task: str, scheme: str, is_randomized: bool, seed: int, given: argparse.Namespace) -> CausalModel:
     """A model of its own, on strings that depend on task and seed alone."""
-    model = CausalModel(scheme, given.train_length, is_randomized, seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    model = CausalModel(scheme, given.layers, given.train_length, is_randomized, seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=given.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     for step in range(given.steps):
         rng = np.random.default_rng([seed, step, len(task)])
-        lengths = rng.integers(1, given.train_length + 1, size=STRINGS)
+        lengths = rng.integers(1, given.train_length + 1, size=given.strings)
         logits, labels = model(batch_of([TASKS[task](n, rng) for n in lengths], step, scheme == "bipe"))
         loss = nn.functional.cross_entropy(logits, labels)
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * min((step + 1) / WARMUP_STEPS, (given.steps - step) / given.steps)
+            group["lr"] = given.rate * min((step + 1) / WARMUP_STEPS, (given.steps - step) / given.steps)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -125,26 +126,29 @@ def trial(key: Trial, given: argparse.Namespace) -> tuple[float, float, float]:
 
 def measure(given: argparse.Namespace) -> frame.Outcome:
     """All schemes on all tasks; trials that are kept from an earlier run of the same settings are not run again."""
-    names = [*PLAIN, *(f"{scheme}+randomized" for scheme in RANDOMIZED)]
-    wanted = [(task, name, seed) for seed in range(given.seeds) for name in names for task in given.tasks]
+    wanted = [(task, name, seed) for seed in range(given.seeds) for name in given.schemes for task in given.tasks]
     done = _run_trials(wanted, given)
-    found: Accuracies = {name: {task: [] for task in given.tasks} for name in names}
+    found: Accuracies = {name: {task: [] for task in given.tasks} for name in given.schemes}
     for task, name, seed in wanted:
         trained, longer, _ = done[task, name, seed]
         found[name][task].append((trained, longer))
-    gains = {claim: interval([gain(found, seed) for seed in range(given.seeds)]) for claim, gain in CLAIMS.items()}
+    gains = {
+        claim: interval([gain(found, seed) for seed in range(given.seeds)])
+        for claim, (names, gain) in CLAIMS.items()
+        if found.keys() >= names
+    }
     figures: dict[str, Any] = {f"longer_{task}": _table(found, task) for task in given.tasks}
     figures["gains"] = {claim: {"mean": mean, "half_interval": half} for claim, (mean, half) in gains.items()}
     figures |= {"train_length": given.train_length, "test_lengths": longer_lengths(given.train_length)}
-    figures |= {"steps": given.steps, "seeds": given.seeds, "cpu_seconds": sum(done[key][2] for key in wanted)}
-    return frame.Outcome(
-        "length_generalisation", figures, {claim: mean for claim, (mean, _) in gains.items()}, GOALS, ("torch", "numpy")
-    )
+    figures |= {name: getattr(given, name) for name in ("steps", "layers", "strings", "rate", "seeds")}
+    figures |= {"cpu_seconds": sum(done[key][2] for key in wanted)}
+    ratios = {claim: gains[claim][0] if claim in gains else None for claim in CLAIMS}
+    return frame.Outcome("length_generalisation", figures, ratios, GOALS, ("torch", "numpy"))
 
 
 def _run_trials(wanted: Sequence[Trial], given: argparse.Namespace) -> dict[Trial, tuple[float, float, float]]:
     """What `trial` gives for each, in processes; written to the file `--keep`, a line each, as it comes."""
-    settings = [given.train_length, given.steps]
+    settings = [given.train_length, given.steps, given.layers, given.strings, given.rate]
     done: dict[Trial, tuple[float, float, float]] = {}
     if given.keep and given.keep.exists():
         lines = [json.loads(line) for line in given.keep.read_text(encoding="utf-8").splitlines()]
@@ -166,19 +170,20 @@ def _longer(found: Accuracies, name: str, seed: int) -> float:
     return statistics.mean(trials[seed][1] for trials in found[name].values())
 
 
-def _over(*names: str) -> Callable[[Accuracies, int], float]:
-    return lambda found, seed: statistics.mean(_longer(found, name, seed) for name in names)
+def _difference(ours: Sequence[str], theirs: Sequence[str]) -> tuple[set[str], Callable[[Accuracies, int], float]]:
+    """The schemes it takes, and how far the mean of `ours` is above the mean of `theirs`, of a seed."""
+
+    def over(names: Sequence[str], found: Accuracies, seed: int) -> float:
+        return statistics.mean(_longer(found, name, seed) for name in names)
+
+    return {*ours, *theirs}, lambda found, seed: over(ours, found, seed) - over(theirs, found, seed)
 
 
-def _difference(ours: Callable[[Accuracies, int], float], theirs: Callable[[Accuracies, int], float]) -> Any:
-    return lambda found, seed: ours(found, seed) - theirs(found, seed)
-
-
-CLAIMS: dict[str, Callable[[Accuracies, int], float]] = {
-    "randomized_gain": _difference(_over(*(f"{name}+randomized" for name in RANDOMIZED)), _over(*RANDOMIZED)),
-    "nope_gain": _difference(_over("none"), _over("sinusoidal", "rope", "alibi", "t5")),
-    "fire_gain": _difference(_over("fire"), _over("rope", "alibi", "t5")),
-    "bipe_gain": _difference(_over("bipe"), _over("rope")),
+CLAIMS = {
+    "randomized_gain": _difference([f"{name}+randomized" for name in RANDOMIZED], RANDOMIZED),
+    "nope_gain": _difference(["none"], ["sinusoidal", "rope", "alibi", "t5"]),
+    "fire_gain": _difference(["fire"], ["rope", "alibi", "t5"]),
+    "bipe_gain": _difference(["bipe"], ["rope"]),
 }
 
 
@@ -205,6 +210,10 @@ def parser() -> argparse.ArgumentParser:
     lengths = range(4, KEYS // 2 + 1)  # twice as many pairs have a key each
     made.add_argument("--train-length", type=int, default=8, choices=lengths, metavar="N", help="4 to 10 (default 8)")
     made.add_argument("--steps", type=int, default=400, help="of training, per model (default 400)")
+    made.add_argument("--layers", type=int, default=2, help="of the model (default 2)")
+    made.add_argument("--strings", type=int, default=32, help="in a step (default 32)")
+    made.add_argument("--rate", type=float, default=3e-3, help="of learning, at its peak (default 3e-3)")
+    made.add_argument("--schemes", nargs="+", default=list(SCHEMES), choices=SCHEMES, help="default: all of them")
     made.add_argument("--seeds", type=int, default=3, choices=range(1, 11), help="models per scheme and task")
     made.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     made.add_argument("--keep", type=Path, help="file of trials that are done; a run with the same one continues")

@@ -83,6 +83,8 @@ def test_it_measures_every_claim_and_continues_with_the_trials_that_are_done(tmp
     lines = keep.read_text(encoding="utf-8")
     again = measure(parser().parse_args([*options, "--seeds", "1"])).as_json()
     assert again["figures"] == outcome["figures"]
+    some = measure(parser().parse_args([*options, "--seeds", "1", "--schemes", "none", "rope", "bipe"])).as_json()
+    assert some["ratios"] == {claim: outcome["ratios"][claim] if claim == "bipe_gain" else None for claim in CLAIMS}
     assert keep.read_text(encoding="utf-8") == lines
 
 

@@ -6,7 +6,7 @@ device: grids depend on shapes alone. Where a pattern shows everything, no summa
 Shape suffixes: H heads, G heads of keys and values, R values of the bias, P programs over tiles of queries.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -66,6 +66,18 @@ TILES = {
         128: Tiles(Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1, mfma=16)),
     },
 }
+# With dropout, whose bits take registers too.
+DROPOUT_TILES = {
+    "sm_80": {
+        64: replace(TILES["sm_80"][64], forward=Tile(128, 64, 8, 2), keys=Tile(64, 64, 8, 2)),
+        128: replace(TILES["sm_80"][128], forward=Tile(64, 64, 8, 2)),
+    },
+    "sm_90": {
+        64: replace(TILES["sm_90"][64], forward=Tile(128, 64, 8, 2), keys=Tile(64, 64, 8, 1)),
+        128: replace(TILES["sm_90"][128], forward=Tile(64, 64, 8, 2)),
+    },
+    "gfx942": TILES["gfx942"],
+}
 # With FIRE's bias, which holds the distances of a tile too; likewise.
 FIRE_TILES = {
     "sm_80": {
@@ -90,7 +102,8 @@ def tiles_of(given: Arguments) -> Tiles:
     """The tiles for a call; of an architecture not in the table, those of the nearest one that is."""
     if given.q.dtype == torch.float32:
         return FLOAT32_TILES
-    table = TILES if given.fire_pieces is None else FIRE_TILES
+    table = DROPOUT_TILES if given.dropout else TILES
+    table = table if given.fire_pieces is None else FIRE_TILES
     return table[_architecture(given.q.device)][64 if width_of(given.q.shape[2]) <= 64 else 128]
 
 
