@@ -3,6 +3,7 @@
 What a recipe of its own needs to be small is in its entry of `SPECIAL`.
 """
 
+import functools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ SPECIAL: dict[str, tuple[str, ...]] = {
 
 def small(recipe: str, data_dir: Path, *overrides: str, vocab_size: int = DATASET_VOCAB_SIZE) -> RunConfig:
     """The recipe's config with a tiny model of its own architecture on the dataset in `data_dir`."""
-    architecture = load_config(recipe, ["data.paths=[corpus]"]).model.architecture
+    architecture = _architecture(recipe)
     epsilon = "1e-5" if architecture == "bart" else "1e-6"
     local = ", local_attention: 16" if architecture == "modernbert" else ""
     model = (
@@ -60,6 +61,11 @@ def small(recipe: str, data_dir: Path, *overrides: str, vocab_size: int = DATASE
             "training.learning_rate=3e-3", *SPECIAL.get(recipe, ()), *table_for(recipe, vocab_size), *overrides,
         ],
     )  # fmt: skip
+
+
+@functools.cache
+def _architecture(recipe: str) -> str:
+    return load_config(recipe, ["data.paths=[corpus]"]).model.architecture
 
 
 def table_for(recipe: str, vocab_size: int) -> tuple[str, ...]:

@@ -32,13 +32,10 @@ def test_every_recipe_shows_a_text_with_encoder_targets_and_colour(recipe: str, 
     shown = out.getvalue()
     assert "\x1b[" in shown, "in colour"
     plain = re.sub("\x1b\\[[0-9;]*m", "", shown)
-    data = open_data(config)
-    length = len(data.tokenizer.encode(TEXT))
     assert re.findall(r"position (\d+), sequence 0", plain)[0] == "0"
     assert "│ encoder " in plain
     assert ("│ decoder " in plain) == ("decoder" in config.corruption.views)
     assert "│ target " in plain
-    assert length > 20
 
 
 def documents(data: Data) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
