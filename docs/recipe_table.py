@@ -16,7 +16,7 @@ HEAD = """# Recipes
 Every objective is a file in `configs/recipes/`; its comments name the paper, the sections and the numbers, and say
 which are presets. `spanwright run NAME data=my.yaml` trains one on your corpus, `spanwright inspect NAME --step 1`
 shows what encoder, decoder and loss get. A recipe of your own is a file like these: [new-recipe.md](new-recipe.md).
-What may change while a run goes on: [schedules.md](schedules.md).
+What may change while a run goes on: [schedules.md](schedules.md). How each of them learns: [learning.md](learning.md).
 
 Each is tested for who sees whom (exactly zero gradient where nothing may be seen), for a golden batch, for a held-out
 loss that falls on real text, for an export that equals what was trained, for bit-exact resume, and for the same losses

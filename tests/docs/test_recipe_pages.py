@@ -1,6 +1,7 @@
 """docs/recipes.md is what the recipes say of themselves; what docs/new-recipe.md and docs/schedules.md show runs."""
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline.config import load_config
 from pipeline.training.schedule import step_plan
 from tests.recipes.conftest import dataset as dataset
 from tests.recipes.conftest import one_thread as one_thread
-from tests.recipes.small import small, train
+from tests.recipes.small import RECIPES, small, train
 
 DOCS = Path(__file__).parents[2] / "docs"
 NEW_RECIPE = (DOCS / "new-recipe.md").read_text(encoding="utf-8")
@@ -27,8 +28,8 @@ def blocks(page: str, language: str = "") -> list[str]:
     return [text for of, text in found if of == language]
 
 
-def table_module() -> Any:
-    spec = importlib.util.spec_from_file_location("recipe_table", DOCS / "recipe_table.py")
+def module_of(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -38,7 +39,17 @@ def table_module() -> Any:
 
 def test_the_page_of_recipes_is_what_they_say_of_themselves() -> None:
     written = (DOCS / "recipes.md").read_text(encoding="utf-8")
-    assert written == table_module().page(recipe_facts()), "run: python docs/recipe_table.py"
+    assert written == module_of("recipe_table").page(recipe_facts()), "run: python docs/recipe_table.py"
+
+
+def test_the_page_and_picture_of_curves_are_drawn_from_a_record_of_every_recipe() -> None:
+    learning = module_of("learning")
+    record = json.loads(learning.RECORD.read_text(encoding="utf-8"))
+    assert sorted(record["curves"]) == RECIPES
+    assert learning.PAGE.read_text(encoding="utf-8") == learning.page(record), "run: python docs/learning.py"
+    assert learning.PICTURE.read_text(encoding="utf-8") == learning.picture(record)
+    for curve in record["curves"].values():
+        assert sum(losses[-1] for losses in curve.values()) < sum(losses[0] for losses in curve.values())
 
 
 def test_the_example_of_a_new_recipe_is_a_yaml_alone_and_learns(

@@ -1,4 +1,4 @@
-"""Records each recipe's held-out loss as it learns.
+"""Records each recipe's held-out loss as it learns, for docs/learning.md (`python docs/learning.py` writes it).
 
     python -m tests.recipes.record_curves DATASET [RECIPE ...]
 
