@@ -114,7 +114,7 @@ DROPOUT_SPILLS = {
     ("sm_80", 64): {"queries": 8, "keys": 48},
     ("sm_80", 128): {"queries": 16},
     ("sm_90", 64): {"keys": 8},
-    ("sm_90", 128): {"queries": 128},
+    ("sm_90", 128): {"queries": 128, "keys": 256},
 }
 
 
