@@ -108,12 +108,15 @@ def _record_export(config: RunConfig, target: str, figures: Result) -> None:
 
 def evaluate(config: RunConfig) -> Result:
     """Held-out loss before and after training, and held-out snippets filled in by the exported model."""
+    from pipeline.evaluation.by_group import heldout_by_group
     from pipeline.evaluation.snippets import can_fill_in, fill_in_snippets
+    from pipeline.training.assembly import open_data
 
     result = json.loads((config.train_dir / "result.json").read_text(encoding="utf-8"))
     return {
         "heldout_loss_before": result["heldout_loss_before"],
         "heldout_loss_after": result["heldout_loss_after"],
+        "groups": heldout_by_group(config, open_data(config), config.evaluation.groups),
         "fills_in": can_fill_in(config),
         "filled_in": fill_in_snippets(config),
     }
@@ -193,6 +196,7 @@ def _about_evaluate(config: RunConfig, result: Result) -> Iterator[str]:
         yield f"held-out loss {before:.3f} at step 0, {after:.3f} now ({1 - after / before:.0%} lower)"
     else:
         yield "no held-out loss: the corpus was too small to hold a document out"
+    yield from _about_groups(result.get("groups", {}))
     if config.evaluation.fill_in and not result["filled_in"] and result["fills_in"]:
         yield "no text filled in: no held-out document is long enough to hide words in"
     for snippet in result["filled_in"]:
@@ -201,6 +205,17 @@ def _about_evaluate(config: RunConfig, result: Result) -> Iterator[str]:
         said = ", ".join(f"{written!r} for {hidden!r}" for written, hidden in pairs)
         yield f"{snippet['document']}: the model wrote {said}"
         yield from (f"    {line}" for line in snippet["text"].splitlines())
+
+
+def _about_groups(groups: Result) -> Iterator[str]:
+    """The loss of each source and language; where there is one group only, it is the whole."""
+    for kind, found in groups.items():
+        if kind == "all" or len(found) > 1:
+            for name, figures in found.items():
+                bits = figures["bits_per_byte"]
+                of = "of all" if kind == "all" else f"of {kind} {name}"
+                told = f", {bits:.3f} bits per byte" if bits is not None else ""
+                yield f"held-out loss {of}: {figures['loss']:.3f}{told} ({count(figures['labels'])} labels)"
 
 
 def _shown(path: Path) -> str:

@@ -15,6 +15,7 @@ ALLOWED = {
     "data_prep": ("data_prep",),
     "pipeline": (
         "pipeline",
+        "data_prep.columns.origin",
         "data_prep.config",
         "data_prep.errors",
         "data_prep.native",
