@@ -14,8 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-MANUALS = Path("/usr/share/man")
-DOCUMENTATION = Path("/usr/share/doc")
+MANUALS, DOCUMENTATION = "usr/share/man", "usr/share/doc"  # below /, or where packages were unpacked
 SHORTEST_CHARS = 400  # what is left of a page that only refers to another is no text
 
 _DOCUMENTS = (".txt", ".html", ".htm", ".rst", ".md")
@@ -26,15 +25,20 @@ _ROFF_LETTERS = {r"\-": "-", r"\(aq": "'", r"\(dq": '"', r"\(bu": "\u2022", r"\e
 _BLANK_LINES = re.compile(r"[ \t]*\n\s*\n+")
 
 
-def natural_texts(limit_bytes: int) -> dict[str, list[str]]:
-    """Texts by language, at most about `limit_bytes` of each, languages by name."""
-    groups: dict[str, list[str]] = {}
+def natural_texts(limit_bytes: int, unpacked: Iterable[Path] = ()) -> dict[str, list[str]]:
+    """Different texts by language, at most about `limit_bytes` of each, languages by name.
+
+    They are this machine's, and those of Debian packages that `unpacked` folders hold (`dpkg-deb -x`).
+    """
+    groups: dict[str, dict[str, None]] = {}
     taken: dict[str, int] = {}
-    for language, text in (*_manuals(), *_documentation()):
-        if len(text) >= SHORTEST_CHARS and taken.get(language, 0) < limit_bytes:
-            groups.setdefault(language, []).append(text)
-            taken[language] = taken.get(language, 0) + len(text.encode())
-    return dict(sorted(groups.items()))
+    for root in (Path("/"), *unpacked):
+        for language, text in (*_manuals(root / MANUALS), *_documentation(root / DOCUMENTATION)):
+            texts = groups.setdefault(language, {})
+            if len(text) >= SHORTEST_CHARS and taken.get(language, 0) < limit_bytes and text not in texts:
+                texts[text] = None
+                taken[language] = taken.get(language, 0) + len(text.encode())
+    return {language: list(texts) for language, texts in sorted(groups.items()) if texts}
 
 
 def code_texts(limit_bytes: int) -> list[str]:
@@ -48,16 +52,16 @@ def own_texts(paths: Iterable[Path], limit_bytes: int) -> list[str]:
     return list(_until(limit_bytes, _read_all(files)))
 
 
-def _manuals() -> Iterator[tuple[str, str]]:
-    for path in sorted(MANUALS.glob("**/man[1-9]/*")):
+def _manuals(manuals: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(manuals.glob("**/man[1-9]/*")):
         folder = path.parent.parent
-        language = "en" if folder == MANUALS else re.split(r"[_.@]", folder.name)[0]
+        language = "en" if folder == manuals else re.split(r"[_.@]", folder.name)[0]
         for text in _read_all([path]):
             yield language, without_roff(text)
 
 
-def _documentation() -> Iterator[tuple[str, str]]:
-    for path in sorted(DOCUMENTATION.rglob("*")):
+def _documentation(documentation: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(documentation.rglob("*")):
         name = path.name.removesuffix(".gz")
         if not name.endswith(_DOCUMENTS):
             continue

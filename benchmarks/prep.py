@@ -1,7 +1,9 @@
 """The whole preparation (read, clean, dedup exact, tokenize, words, sents, weight idf, write) beside raw SentencePiece.
 
 1. Texts are found on this machine, put in an order that mixes languages, and written as JSON Lines; a unigram model is
-   trained on a sample of them, unless one is given. The preparation gets the model: training is not measured.
+   trained on a sample of them, unless one is given. The preparation gets the model: training is not measured. What
+   does not grow with the corpus counts for little from about 150 MB on. `apt-get download` of documentation in many
+   languages and `dpkg-deb -x` into a folder for `--unpacked` give that much.
 2. Each round does everything once, in wall-clock seconds: the preparation on Ray with 1 and with 2 workers (Ray is
    running and its workers have prepared a small corpus: its start-up is not measured), as many processes that only
    encode with SentencePiece (segments cut beforehand, as one list), and datatrove, if it is there, reading the same
@@ -79,7 +81,7 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
 
 def _texts(given: argparse.Namespace) -> list[str]:
     limit = int(given.megabytes * 1e6)
-    groups = {"own": corpus.own_texts(given.text, limit)} if given.text else corpus.natural_texts(limit)
+    groups = {"own": corpus.own_texts(given.text, limit)} if given.text else corpus.natural_texts(limit, given.unpacked)
     texts = sorted((text for group in groups.values() for text in group), key=_digest)
     if not texts:
         raise SystemExit("no natural text on this machine: install a documentation package, or give --text PATH")
@@ -199,10 +201,11 @@ def arguments() -> argparse.ArgumentParser:
     """The command line, without what every benchmark has."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prep", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--megabytes", type=float, default=48.0, help="at most this much of each language")
+    parser.add_argument("--megabytes", type=float, default=160.0, help="at most this much of each language")
     parser.add_argument("--vocab-size", type=int, default=32128)
     parser.add_argument("--tokenizer", type=Path, help="a folder with spiece.model instead of training one")
     parser.add_argument("--text", type=Path, nargs="+", default=[], help="natural text of your own, files or folders")
+    parser.add_argument("--unpacked", type=Path, nargs="+", default=[], help="Debian packages, by dpkg-deb -x")
     parser.add_argument("--datatrove", type=Path, help="the folder that datatrove was installed into")
     parser.add_argument("--scratch", type=Path, help="where to write the corpus and the datasets")
     return parser

@@ -28,12 +28,14 @@ from data_prep.errors import SpanwrightError, StoppedEarlyError
 from data_prep.progress import NoProgress, Progress
 from data_prep.publish import PrepReport
 from data_prep.shards.files import named_errors
+from data_prep.start_limit import ended_after
 from data_prep.waves import Record, Task, TaskFunction, is_quick
 from data_prep.work import WorkFolder
 
 __all__ = ["PrepReport", "RayWorkers", "execute", "prepare"]
 
 RETRIES = 3  # of a task whose worker died
+START_SECONDS = 120.0  # for a cluster; it is tried twice
 OBJECT_STORE_BYTES = 80 * 2**20  # records and paths only (Ray wants at least 75 MiB)
 IN_FLIGHT = 4  # tasks handed to Ray at a time, per worker
 
@@ -132,22 +134,33 @@ class RayWorkers:
 
         if ray.is_initialized():
             return
-        folder = _session_folder()
-        try:
-            ray.init(
-                address="local",
-                num_cpus=self._num_workers,
-                num_gpus=0,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(folder),
-            )
-        except Exception as error:
-            raise SpanwrightError(f"Ray could not be started: {error}; its logs are in {folder}") from error
-        self._folder = folder
+        for last in (False, True):
+            folder = _session_folder()
+            try:
+                with ended_after(START_SECONDS, folder):
+                    self._start(folder)
+            except Exception as error:
+                ray.shutdown()
+                if last:
+                    raise SpanwrightError(f"Ray could not be started: {error}; its logs are in {folder}") from error
+            else:
+                self._folder = folder
+                break
         _interrupt_on_termination()
+
+    def _start(self, folder: Path) -> None:
+        import ray
+
+        ray.init(
+            address="local",
+            num_cpus=self._num_workers,
+            num_gpus=0,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(folder),
+        )
 
 
 @contextlib.contextmanager

@@ -74,6 +74,8 @@ def run(task: TokenizeTask, work: WorkFolder) -> dict[str, Any]:
         documents = task.documents.documents(work)
         for document, token_ids, columns in annotated(_encoded(documents, tokenizer), tokenizer, task.columns):
             heldout = group_hash(document) <= task.heldout_limit
+            if heldout:  # few, so they wait long for their chunk: as views they would keep what was encoded with them
+                token_ids, columns = token_ids.copy(), {name: column.copy() for name, column in columns.items()}
             shards.add(SPLITS[heldout], TokenizedDocument(document.id, token_ids, columns))
             counts.add(document, token_ids)
             if not heldout:

@@ -34,7 +34,6 @@ class Encoder {
         costs_(costs, costs + pieces.size()),
         unknown_cost_(unknown_cost),
         cost_limit_(cost_limit),
-        cache_shift_(64 - cache_bits),
         cache_(cache_bits) {
     std::copy(byte_ids, byte_ids + 256, byte_ids_);
     trie_.Build(pieces, 0, static_cast<int64_t>(pieces.size()), 0, Trie::kRoot);
@@ -103,11 +102,12 @@ class Encoder {
 
   // Places of the chunks in the cache into places_, on the way from memory when Chunk needs them.
   void Look(const uint8_t* text, const uint8_t* buffer_end) {
+    cache_.Settle();
     places_.resize(num_chunks_);
     int32_t begin = 0;
     for (int64_t i = 0; i < num_chunks_; ++i) {
       const Key key = KeyOf(text + begin, ends_[i] - begin, buffer_end);
-      places_[i] = Place(key);
+      places_[i] = cache_.Place(key);
       __builtin_prefetch(&cache_[places_[i]]);
       begin = ends_[i];
     }
@@ -125,13 +125,6 @@ class Encoder {
     return key;
   }
 
-  uint32_t Place(const Key& key) const {
-    const uint64_t* words = key.words;
-    uint64_t hash = (words[0] ^ words[1] * 0x9E3779B97F4A7C15u) + (words[2] ^ words[3] * 0xC2B2AE3D27D4EB4Fu);
-    hash = (hash ^ hash >> 29) * 0xBF58476D1CE4E5B9u;
-    return static_cast<uint32_t>(hash >> cache_shift_);
-  }
-
   // Writes the chunk's ids, moves *out behind them, returns the cost.
   int64_t Chunk(const uint8_t* text, int64_t size, const uint8_t* buffer_end, uint32_t place, int32_t** out) {
     if (size > kKeyBytes) return Viterbi(text, size, out);
@@ -140,6 +133,7 @@ class Encoder {
     uint64_t difference = entry.key_bytes ^ static_cast<uint64_t>(size);
     for (int i = 0; i < kKeyWords; ++i) difference |= entry.key.words[i] ^ key.words[i];
     if (difference != 0) {
+      cache_.Missed();
       int32_t* const first = *out;
       const int64_t cost = Viterbi(text, size, out);
       if (*out - first <= kEntryIds && cost <= cost_limit_) Fill(&entry, key, size, cost, first, *out);
@@ -206,7 +200,6 @@ class Encoder {
   int32_t byte_ids_[256];
   int32_t unknown_cost_;
   int64_t cost_limit_;  // below 2**24, as every single cost: int32 holds their sums
-  int cache_shift_;
   Cache cache_;
   Key masks_[kKeyBytes + 1];
 

@@ -18,7 +18,7 @@ from data_prep import native
 from data_prep.tokenizer.exact import ExactPieces
 
 SOURCE = Path(__file__).with_name("encoder.cpp")
-CACHE_BITS = 17  # 2**17 chunks of 64 bytes: 8 MiB a process
+CACHE_BITS = 19  # at most 2**19 chunks of 64 bytes: 32 MiB a process
 _ROOM_IDS = 6  # kEntryIds in encoder_cache.h: how far encoder.cpp may write beyond the last id
 _SEGMENT_BYTES = 4096  # no segment but the last is shorter
 _POINTER, _INT64, _INT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32

@@ -1,8 +1,10 @@
-// The ids of chunks seen before. Direct mapped: a chunk has one place, the last one there stays.
+// The ids of chunks seen before. Direct mapped: a chunk has one place, the last one there stays. It grows while chunks
+// that it does not hold are many, up to a limit.
 #pragma once
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -28,16 +30,41 @@ struct Entry {  // one cache line
 };
 static_assert(sizeof(Entry) == 64, "an entry is one cache line");
 
-// The cache's memory: huge pages where the kernel has them, since chunks are looked up all over it.
+// Its memory are huge pages where the kernel has them, since chunks are looked up all over it.
 class Cache {
  public:
-  explicit Cache(int bits) : entries_(Allocate(sizeof(Entry) << bits)) {}
+  explicit Cache(int most_bits)
+      : bits_(std::min(kFirstBits, most_bits)), most_bits_(most_bits), entries_(Allocate(sizeof(Entry) << bits_)) {}
   ~Cache() { std::free(entries_); }
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;
   Entry& operator[](uint32_t place) { return entries_[place]; }
 
+  uint32_t Place(const Key& key) const {
+    const uint64_t* words = key.words;
+    uint64_t hash = (words[0] ^ words[1] * 0x9E3779B97F4A7C15u) + (words[2] ^ words[3] * 0xC2B2AE3D27D4EB4Fu);
+    hash = (hash ^ hash >> 29) * 0xBF58476D1CE4E5B9u;
+    return static_cast<uint32_t>(hash >> (64 - bits_));
+  }
+
+  void Missed() { ++misses_; }
+
+  // Before places are asked for: four times as large, after as many misses as it has entries.
+  void Settle() {
+    if (misses_ <= int64_t{1} << bits_ || bits_ == most_bits_) return;
+    Entry* const before = entries_;
+    const Entry* const end = before + (int64_t{1} << bits_);
+    bits_ = std::min(bits_ + 2, most_bits_);
+    entries_ = Allocate(sizeof(Entry) << bits_);
+    for (const Entry* entry = before; entry < end; ++entry)
+      if (entry->key_bytes) entries_[Place(entry->key)] = *entry;
+    std::free(before);
+    misses_ = 0;
+  }
+
  private:
+  static constexpr int kFirstBits = 15;
+
   static Entry* Allocate(size_t num_bytes) {
     constexpr size_t kHugePage = size_t{1} << 21;
     const size_t rounded = (num_bytes + kHugePage - 1) / kHugePage * kHugePage;
@@ -47,7 +74,9 @@ class Cache {
     std::memset(memory, 0, num_bytes);
     return static_cast<Entry*>(memory);
   }
-  Entry* const entries_;
+  int bits_, most_bits_;
+  int64_t misses_ = 0;
+  Entry* entries_;
 };
 
 }  // namespace

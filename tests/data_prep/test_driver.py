@@ -103,6 +103,38 @@ def test_killed_workers_change_no_byte(
     assert not list((out / ".work").rglob(".*.tmp"))
 
 
+@pytest.mark.long
+def test_a_cluster_that_hangs_while_it_starts_is_given_up_and_started_again() -> None:
+    """In a process of its own, which stops the first server that the others wait for."""
+    code = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from data_prep import driver, start_limit
+
+driver.START_SECONDS = 25.0
+stopped = []
+
+def stop_the_first():
+    while not stopped:
+        for folder in Path("/tmp").glob(f"spanwright-ray-{os.getpid()}-*"):
+            for process in start_limit.processes_of(folder):
+                if b"gcs_server" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\\0")[0]:
+                    os.kill(process, signal.SIGSTOP)
+                    stopped.append(process)
+                    return
+        time.sleep(0.001)
+
+threading.Thread(target=stop_the_first, daemon=True).start()
+began = time.monotonic()
+with driver.RayWorkers(1) as workers:
+    workers.connect()
+    import ray
+    print(len(stopped), time.monotonic() - began > 25, ray.get(ray.remote(lambda: 7).remote()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["1", "True", "7"], done.stderr
+
+
 class Poison:
     """A task that always kills its worker, and counts its deaths."""
 
