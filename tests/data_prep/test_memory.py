@@ -1,7 +1,7 @@
 """The memory of a task does not grow with its corpus: 20 times what the task may take passes through it.
 
-What it takes is constant: a few MiB for chunks and buffers, and what the encoder's cache takes for the words of a corpus,
-of which this one has few (at most 32 MiB: CACHE_BITS in encoder.py).
+What it takes is constant: a few MiB for chunks and buffers, and for the words of the corpus in the encoder's cache, of
+which this one has few (at most 32 MiB: CACHE_BITS in encoder.py).
 """
 
 import json
