@@ -20,7 +20,7 @@ $(INSTALLED): setup.cfg constraints.txt pyproject.toml
 	  sys.exit(0 if (3, 11) <= v < (3, 14) else f"Spanwright needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.11 setup")'
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "Python's venv module is missing: install the package python3-venv."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[export,code,s3,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[export,code,s3,gs,dev]'
 	$(BIN)/python -m pipeline.kernels.build
 	@touch $@
 

@@ -35,7 +35,7 @@ from data_prep.work import WorkFolder
 __all__ = ["PrepReport", "RayWorkers", "execute", "prepare"]
 
 RETRIES = 3  # of a task whose worker died
-START_SECONDS = 120.0  # for a cluster; it is tried twice
+START_SECONDS = 300.0  # for a cluster; it is tried twice (on a machine under heavy load a start takes a minute)
 OBJECT_STORE_BYTES = 80 * 2**20  # records and paths only (Ray wants at least 75 MiB)
 IN_FLIGHT = 4  # tasks handed to Ray at a time, per worker
 
