@@ -45,7 +45,7 @@ class Start:
         """Prepare the run's checkpoints; whether training has to run, even if it was done before."""
         if self.step is not None:
             for name in go_back(config.checkpoints, self.step):
-                detail(f"a later checkpoint is kept as {name}")
+                detail(f"a later checkpoint is set aside as {name}")
         elif self.origin is not None:
             self._take(config, Path(self.origin))
         initialises = self.init is not None and not saved_steps(config.checkpoints)  # a run that has begun goes on

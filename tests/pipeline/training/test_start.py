@@ -34,7 +34,7 @@ def test_a_run_goes_back_and_on_with_other_data_and_another_starts_with_its_weig
     assert "stream.block_shards was 64 when this run was trained and is 1 now" in refused.stderr
     back = train(first, "--from", "2", "--allow-data-change", "stream.block_shards=1")
     assert back.returncode == 0, back.stderr
-    assert "a later checkpoint is kept as left-step-00000006" in back.stdout
+    assert "a later checkpoint is set aside as left-step-00000006" in back.stdout
     assert "continuing after step 2 of 6" in back.stdout
     assert "the data changes from position 8 on: stream of samples" in back.stdout
     assert saved_steps(first / "train" / "checkpoints") == [6, 4, 2]
