@@ -247,7 +247,7 @@ def prepare_under_kills(config: Path, out: Path, killer: Killer) -> Iterator[tup
     try:
         for _ in range(60):
             killer.driver = start(config, out)
-            _, said = killer.driver.communicate(timeout=300)
+            _, said = killer.driver.communicate(timeout=900)  # longer than the driver waits for a start that hangs
             yield killer.driver.returncode, said.decode()
             if killer.driver.returncode == 0:
                 return
