@@ -72,7 +72,7 @@ STAGES = {
         Stage(
             "export",
             ("train",),
-            "trained model to Hugging Face format",
+            "trained model to other libraries, compared",
             identity=lambda c: [c.export],
             action=stage_actions.export,
             output=lambda result: result,

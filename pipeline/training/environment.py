@@ -34,5 +34,7 @@ def processor_name(device: torch.device) -> str:
 
 
 def environment_changes(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
-    """What differs between two starts of a run, as 'what: old -> new'."""
+    """What differs between two starts of a run, as 'what: old -> new'; nothing where no run saved (`train --init`)."""
+    if not saved:
+        return []
     return [f"{key}: {saved.get(key)} -> {value}" for key, value in current.items() if saved.get(key) != value]

@@ -110,7 +110,7 @@ def write_tensors(folder: Path, planned: PlannedFile, shapes: dict[str, tuple[in
         file.write(file_header((name, torch.float32, shapes[name]) for name in planned.names))
         for name in planned.names:
             generator = np.random.default_rng(len(name))
-            values = generator.standard_normal(shapes[name], np.float32) / np.sqrt(shapes[name][-1])
+            values = generator.standard_normal(shapes[name], np.float32) / np.float32(np.sqrt(shapes[name][-1]))
             file.write((values if planned.kind == "master" else np.zeros_like(values)).data)
 
 
