@@ -137,7 +137,7 @@ def hardware(libraries: Sequence[str] = ()) -> dict[str, Any]:
 
 def _module_name() -> str:
     main_module = sys.modules["__main__"]
-    return main_module.__spec__.name if main_module.__spec__ else Path(sys.argv[0]).name
+    return main_module.__spec__.name.removesuffix(".__main__") if main_module.__spec__ else Path(sys.argv[0]).name
 
 
 def _first_of(path: str, key: str) -> str:

@@ -32,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = Runs(given.cache, Size(given.steps, given.windows), given.data)
     claims = [CLAIMS[name] for name in given.names or CLAIMS]
     seeds = range(given.seeds)
-    with redirect_stdout(sys.stderr):  # standard output is for the figures
-        train(runs, claims, seeds)
+    if not given.measure_only:
+        with redirect_stdout(sys.stderr):  # standard output is for the figures
+            train(runs, claims, seeds)
     if given.train_only:
         return
     for claim in claims:
@@ -64,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--data", type=Path, default=HERE / "corpus.yaml", help="another corpus: a YAML file as in data=FILE"
     )
-    made.add_argument("--train-only", action="store_true", help="stop when everything is trained")
+    only = made.add_mutually_exclusive_group()
+    only.add_argument("--train-only", action="store_true", help="stop when everything is trained")
+    only.add_argument("--measure-only", action="store_true", help="ask the runs in the cache as they are")
     frame.add_output(made)
     return made
 
