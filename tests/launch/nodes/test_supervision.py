@@ -55,12 +55,13 @@ def test_a_killed_rank_and_a_hanging_one_are_restarted_and_the_weights_are_those
 
 def test_a_run_that_fails_at_the_same_step_again_stops_with_a_diagnosis(prepared: Path, tmp_path: Path) -> None:
     """A library that raises in every rank, in the way of the real one."""
+    (tmp_path / "here.yaml").write_text("kind: local\nsupervise: {backoff_seconds: 0.1}\n", encoding="utf-8")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "safetensors.py").write_text("raise RuntimeError('a broken library')", encoding="utf-8")
     done = subprocess.run(
         [
             *SPANWRIGHT, "train", str(prepared / "small.yaml"), f"run.dir={tmp_path / 'run'}",
-            f"data.dir={prepared / 'data'}", "--within", "local",
+            f"data.dir={prepared / 'data'}", "--within", str(tmp_path / "here.yaml"),
         ],
         env={**os.environ, "PYTHONPATH": str(tmp_path / "broken")},
         capture_output=True, text=True, check=False, timeout=600,
