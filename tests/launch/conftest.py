@@ -21,7 +21,6 @@ CONFIG = f"""\
 extends: t5_span
 data:
   paths: [corpus.jsonl]
-  split_bytes: 40000
   tokenizer: {{vocab_size: 512, sample_bytes: 100000}}
   heldout_fraction: 0.1
 model: {{d_model: 32, d_kv: 16, d_ff: 64, num_layers: 2, num_heads: 2, dropout_rate: 0.1}}
@@ -78,6 +77,13 @@ def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*SPANWRIGHT, *arguments], stdout=output, stderr=subprocess.STDOUT, cwd=log.parent)
 
 
+def spanwright(folder: Path, *arguments: str) -> str:
+    """What `spanwright ARGUMENTS` prints in that folder; it has to succeed."""
+    done = subprocess.run([*SPANWRIGHT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @contextlib.contextmanager
 def paused(run_dir: Path, rank: int = 1) -> Iterator[int]:
     """The process of `rank`, stopped within the block, and so is the training: lest it be done before a test acts."""
@@ -118,7 +124,7 @@ def made_once(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with small.yaml and its dataset in data/."""
+    """A folder with small.yaml and its dataset in data/ (of one unit: prepared without Ray)."""
     with made_once(tmp_path_factory, "small") as folder:
         if not (folder / "data" / "manifest.json").is_file():
             _prepare(folder)
@@ -131,11 +137,7 @@ def _prepare(folder: Path) -> None:
     lines = (json.dumps({"text": text}) + "\n" for text in sorted(texts))
     (folder / "corpus.jsonl").write_text("".join(lines), encoding="utf-8")
     (folder / "small.yaml").write_text(CONFIG, encoding="utf-8")
-    done = subprocess.run(
-        [*SPANWRIGHT, "prep", "small.yaml", "data.dir=data", "run.dir=undisturbed"],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    spanwright(folder, "prep", "small.yaml", "data.dir=data", "run.dir=undisturbed")
 
 
 @pytest.fixture(scope="session")
@@ -144,9 +146,5 @@ def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     result = prepared / "undisturbed" / "train" / "result.json"
     with made_once(tmp_path_factory, "small"):
         if not result.is_file():
-            done = subprocess.run(
-                [*SPANWRIGHT, "train", "small.yaml", "data.dir=data", "run.dir=undisturbed"],
-                cwd=prepared, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr
+            spanwright(prepared, "train", "small.yaml", "data.dir=data", "run.dir=undisturbed")
     return read_json(result)

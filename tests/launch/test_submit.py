@@ -14,16 +14,9 @@ from launch.clusters.preflight import preflight, token_problem, try_one_step
 from launch.jobs import cancel_jobs, job_states
 from launch.submit import process_id
 from pipeline.config import RunConfig, load_config
-from tests.launch.conftest import SPANWRIGHT, is_told_to_stop, paused, read_json, steps_done, wait_for
+from tests.launch.conftest import is_told_to_stop, paused, read_json, spanwright, steps_done, wait_for
 
 
-def spanwright(folder: Path, *arguments: str) -> str:
-    done = subprocess.run([*SPANWRIGHT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.mark.long
 def test_a_run_in_the_background_is_cancelled_saves_and_continues_to_the_undisturbed_weights(
     prepared: Path, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:

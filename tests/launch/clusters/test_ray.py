@@ -18,7 +18,16 @@ from pipeline.config import load_config
 from tests.conftest import needs
 from tests.launch.clusters.namespaces import INTERFACE
 from tests.launch.clusters.ray_site import RaySite, ray_site
-from tests.launch.conftest import SPANWRIGHT, STEPS, is_told_to_stop, paused, read_json, steps_done, wait_for
+from tests.launch.conftest import (
+    SPANWRIGHT,
+    STEPS,
+    is_told_to_stop,
+    paused,
+    read_json,
+    spanwright,
+    steps_done,
+    wait_for,
+)
 
 CLUSTER = """\
 kind: ray
@@ -30,6 +39,9 @@ cpus_per_node: 1
 interface: {interface}
 supervise: {{restarts: 4, backoff_seconds: 1, node_seconds: 20, start_seconds: 600, elastic: true}}
 """
+
+
+PARTS = "data.split_bytes=40000"
 
 
 def cluster_file(site: RaySite, folder: Path) -> str:
@@ -53,6 +65,15 @@ def preparing_on(site: RaySite, node: int) -> Iterator[int]:
             yield pid
 
 
+@pytest.fixture
+def in_parts(prepared: Path, tmp_path: Path) -> Path:
+    """A folder with the dataset made in many parts, worth a cluster, and the run on it when nothing happens to it."""
+    settings = [f"data.dir={tmp_path / 'undisturbed' / 'data'}", f"run.dir={tmp_path / 'undisturbed'}"]
+    for command in ("prep", "train"):
+        spanwright(prepared, command, "small.yaml", PARTS, *settings)
+    return tmp_path / "undisturbed"
+
+
 def _disturb(site: RaySite, run_dir: Path) -> None:
     """Kill the second node while it prepares, bring it back, kill it again while it trains; wait for the end."""
     wait_for(lambda: list(preparing_on(site, 1)))
@@ -71,13 +92,14 @@ def _disturb(site: RaySite, run_dir: Path) -> None:
 @pytest.mark.long
 @needs("ip", root=True)
 def test_nodes_die_during_preparation_and_during_training_and_the_run_ends_well(
-    prepared: Path, undisturbed: dict[str, Any], tmp_path: Path
+    prepared: Path, in_parts: Path, tmp_path: Path
 ) -> None:
+    undisturbed = read_json(in_parts / "train" / "result.json")
     run_dir = tmp_path / "run"
     with ray_site() as site:
         done = site.run(
             0, *SPANWRIGHT, "submit", str(prepared / "small.yaml"), f"run.dir={run_dir}",
-            f"data.paths=[{prepared / 'corpus.jsonl'}]", "--cluster", cluster_file(site, tmp_path),
+            f"data.paths=[{prepared / 'corpus.jsonl'}]", PARTS, "--cluster", cluster_file(site, tmp_path),
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -90,7 +112,7 @@ def test_nodes_die_during_preparation_and_during_training_and_the_run_ends_well(
         for stage in ("export", "evaluate"):
             assert [task["state"] for task in site.tasks(stage)] == ["FINISHED"]
 
-    assert digests(run_dir / "data") == digests(prepared / "data")
+    assert digests(run_dir / "data") == digests(in_parts / "data")
     starts = [line for line in read_attempts(run_dir / "train") if "started" in line]
     assert [line["world_size"] for line in starts] == [2, 1]  # elastic: on the node that was left
     result = read_json(run_dir / "train" / "result.json")
@@ -101,7 +123,6 @@ def test_nodes_die_during_preparation_and_during_training_and_the_run_ends_well(
     assert result["loss"] == pytest.approx(undisturbed["loss"], rel=1e-2)
 
 
-@pytest.mark.long
 @needs("ip", root=True)
 def test_a_cluster_without_our_token_or_without_any_is_refused_before_anything_is_submitted(
     prepared: Path, tmp_path: Path
