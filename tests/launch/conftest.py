@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 SPANWRIGHT = [sys.executable, "-m", "launch.cli"]
-STEPS = 16
+STEPS = 24
 CONFIG = f"""\
 extends: t5_span
 data:
