@@ -1,6 +1,7 @@
 """This machine, and machines one can log in to: commands, and nothing contacted. Pure: config in, texts out."""
 
 import shlex
+from collections.abc import Mapping
 
 from launch.clusters.config import HostfileCluster, LocalCluster
 from launch.clusters.load import CLUSTER_FILE, cluster_text
@@ -54,7 +55,9 @@ def _torchrun(config: RunConfig, cluster: HostfileCluster, node: int) -> str:
         f"--rdzv-conf=is_host={int(node == 0)}",  # by itself torchrun looks for the endpoint among a machine's names
         f"--local-addr={cluster.hosts[node]}",
     ]
-    return shlex.join([*_environment(cluster), program("torchrun"), *options, "-m", *_training(config)])
+    # Shared with the rendezvous, the ranks' store would still hold the addresses of those before a restart.
+    fresh_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return shlex.join([*_environment(cluster, fresh_store), program("torchrun"), *options, "-m", *_training(config)])
 
 
 def _deepspeed(config: RunConfig, cluster: HostfileCluster, node: int) -> str:
@@ -74,7 +77,7 @@ def _training(config: RunConfig) -> list[str]:
     return ["pipeline.training", plain_path(config.run_dir, "run.dir")]
 
 
-def _environment(cluster: HostfileCluster) -> list[str]:
+def _environment(cluster: HostfileCluster, more: Mapping[str, str] = {}) -> list[str]:
     """What our own supervisor would tell ranks or watch over."""
     told = {
         "GLOO_SOCKET_IFNAME": cluster.interface,
@@ -82,7 +85,7 @@ def _environment(cluster: HostfileCluster) -> list[str]:
         "SPANWRIGHT_GPUS": cluster.gpus_per_node,
         "SPANWRIGHT_HANG_SECONDS": cluster.supervise.hang_seconds,
     }
-    variables = {**{name: str(value) for name, value in told.items() if value}, **cluster.environment}
+    variables = {**{name: str(value) for name, value in told.items() if value}, **more, **cluster.environment}
     return ["env", *(f"{name}={value}" for name, value in sorted(variables.items()))] if variables else []
 
 

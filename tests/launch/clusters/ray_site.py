@@ -15,6 +15,7 @@ from launch.ray_cluster import TRAIN_RESOURCE
 from tests.launch.clusters.namespaces import HEAD, WORKER, Namespaces, namespaces
 
 RAY = str(Path(sys.executable).with_name("ray"))
+START_TRIES = 3
 
 
 class RaySite:
@@ -62,8 +63,13 @@ class RaySite:
         return json.loads(done.stdout)
 
     def _start(self, node: int, cores: int, *options: str) -> None:
-        done = self.run(node, RAY, "start", f"--num-cpus={cores}", "--object-store-memory=100000000", *options)
-        assert done.returncode == 0, done.stdout + done.stderr
+        """Start a node; again on a loaded machine, where Ray's own 30 seconds for it are too few."""
+        for _ in range(START_TRIES):
+            done = self.run(node, RAY, "start", f"--num-cpus={cores}", "--object-store-memory=100000000", *options)
+            if done.returncode == 0:
+                return
+            self.both.kill(node)
+        raise AssertionError(done.stdout + done.stderr)
 
 
 @contextlib.contextmanager
