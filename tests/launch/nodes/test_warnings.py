@@ -48,20 +48,8 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def loader_of(pid: int) -> int:
-    """The process that builds a rank's batches."""
-    [worker] = [
-        int(child)
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
-    ]
-    return worker
-
-
 @needs("mount", root=True)
-def test_a_slow_rank_a_slow_loader_and_a_full_disk_are_told_while_the_run_goes_on(
-    prepared: Path, tmp_path: Path
-) -> None:
+def test_a_slow_rank_and_a_full_disk_are_told_while_the_run_goes_on(prepared: Path, tmp_path: Path) -> None:
     log = tmp_path / "train.log"
 
     def told(pattern: str, run_dir: Path) -> Callable[[], bool]:
@@ -75,7 +63,7 @@ def test_a_slow_rank_a_slow_loader_and_a_full_disk_are_told_while_the_run_goes_o
         train = start(
             [
                 "train", str(prepared / "small.yaml"), f"run.dir={run_dir}", f"data.dir={prepared / 'data'}",
-                "training.ranks=3", "training.global_batch=6", "training.steps=100000", "training.loader_workers=1",
+                "training.ranks=3", "training.global_batch=6", "training.steps=100000", 
                 "training.log_every=5", "checkpoint.save_every=20",
             ],
             log,
@@ -85,8 +73,6 @@ def test_a_slow_rank_a_slow_loader_and_a_full_disk_are_told_while_the_run_goes_o
             ranks = [read_json(run_dir / "train" / "beats" / f"rank-{rank}.json")["pid"] for rank in range(3)]
             with slowed_down(ranks[2], run_seconds=0.02, stop_seconds=0.1):
                 wait_for(told(r"rank 2 on \S+ is slow", run_dir))
-            with slowed_down(loader_of(ranks[1]), run_seconds=0.005, stop_seconds=0.5):
-                wait_for(told(r"waiting for data: \d+% of a step on rank 1", run_dir))
             with paused(run_dir, rank=0):  # no save meanwhile: it would find no room
                 size = sum(
                     path.stat().st_size for path in sorted(run_dir.glob("train/checkpoints/step-*"))[-1].iterdir()
