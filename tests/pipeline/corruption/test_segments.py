@@ -181,5 +181,5 @@ def test_a_samples_levels_do_not_depend_on_its_company() -> None:
 
 
 def test_masking_on_a_device_is_refused_with_what_to_do() -> None:
-    with pytest.raises(InputError, match=r"bipe.*use training.masking=loader"):
+    with pytest.raises(InputError, match=r"bipe.*Use training.masking=loader"):
         corruption(T5).check_device(torch.device("cpu"))
