@@ -17,9 +17,9 @@ _PASS_SIGNALS_ON = """\
 step=$!
 cancelled=0
 interrupted=0
-on_signal() { interrupted=1; kill -"$1" "$step" 2>/dev/null || true; }
-trap 'on_signal USR1' USR1                 # the time limit is near, or preempted: save
-trap 'cancelled=1; on_signal TERM' TERM    # cancelled: save
+on_signal() { interrupted=1; kill -USR1 "$step" 2>/dev/null || true; }  # srun passes it on; TERM makes it kill
+trap on_signal USR1                   # the time limit is near, or preempted: save
+trap 'cancelled=1; on_signal' TERM    # cancelled: save
 while true; do
     code=0
     interrupted=0
