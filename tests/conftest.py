@@ -27,6 +27,17 @@ def needs(*programs: str, root: bool = False) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing) or (root and os.geteuid() != 0), reason=reason)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Matrices this small are slower on two threads, and much slower where the cores are shared."""
+    import torch  # half of the tests need none
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
     """In CI a skip for any other reason than a missing GPU is a failure: nothing may be left out silently."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from data_prep.errors import InputError
 from pipeline.batch import Views
-from pipeline.export.compare import largest_difference, trained_model
+from pipeline.export.compare import largest_difference, sequences, trained_model
 from pipeline.export.folder import (
     DTYPES,
     SHARD_BYTES,
@@ -31,7 +31,7 @@ from pipeline.export.folder import (
 )
 from pipeline.export.materialise import materialise, parameters_on_meta
 from pipeline.export.tokenizer import export_tokenizer
-from pipeline.export.verify import check_difference, check_ids, compare_ids
+from pipeline.export.verify import checked
 from pipeline.export.weights import ModelWeights
 from pipeline.model.config import ModelConfig
 from pipeline.model.encoder_decoder import EncoderDecoder, build_model
@@ -96,24 +96,15 @@ def verify_native(
     ours = trained_model(model_config, weights, dtype, by_block)
     theirs = load_native(folder, torch.float64, by_block)
     pairs = (pair for micro_batch in views for pair in _logits(ours, theirs, micro_batch))
-    figures: dict[str, Any] = {
-        "logits": largest_difference(pairs, "logits", max_sequences),
-        "tokenizer": compare_ids(folder, tokenizer_folder, texts),
-        "tolerance": tolerance,
-        "dtype": dtype,
-    }
-    check_difference("native", "logits", figures["logits"], tolerance)
-    check_ids("native", figures["tokenizer"])
-    return figures
+    compared = {"logits": largest_difference(pairs, "logits", max_sequences)}
+    return checked("native", compared, folder, tokenizer_folder, texts, dtype, tolerance)
 
 
 def _logits(ours: EncoderModel, theirs: EncoderModel, views: Views) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     view = views["decoder" if isinstance(ours, EncoderDecoder) else "encoder"]
     both = [_states(model, views) for model in (ours, theirs)]
-    for number in range(view.num_sequences):
-        rows = view.sequence(number)
-        if rows.start < rows.stop:
-            yield ours.head(both[0][rows]), theirs.head(both[1][rows])
+    for rows in sequences(view):
+        yield ours.head(both[0][rows]), theirs.head(both[1][rows])
 
 
 def _states(model: EncoderModel, views: Views) -> torch.Tensor:

@@ -29,7 +29,7 @@ from pipeline.export.huggingface import export_hf
 from pipeline.export.layouts import layout_of
 from pipeline.export.libraries import library, quiet_transformers
 from pipeline.export.onnx_graphs import ENCODER, FIRST_STEP, LATER_STEP, WHOLE, Graph, graphs, past_names
-from pipeline.export.verify import check_difference, check_ids, compare_ids
+from pipeline.export.verify import checked
 from pipeline.export.weights import ModelWeights
 from pipeline.model.config import ModelConfig
 
@@ -102,15 +102,8 @@ def verify_onnx(
     ours = trained_model(model_config, weights, "fp32", by_block)
     compared = _Decoder(folder) if model_config.layers.has_decoder else _Encoder(folder)
     pairs = itertools.chain.from_iterable(compared.pairs(ours, micro_batch) for micro_batch in views)
-    figures: dict[str, Any] = {
-        "logits": largest_difference(pairs, "logits", max_sequences),
-        "tokenizer": compare_ids(folder, tokenizer_folder, texts),
-        "tolerance": tolerance,
-        "dtype": dtype,
-    }
-    check_difference("onnx", "logits", figures["logits"], tolerance, "export.onnx_tolerance")
-    check_ids("onnx", figures["tokenizer"])
-    return figures
+    figures = {"logits": largest_difference(pairs, "logits", max_sequences)}
+    return checked("onnx", figures, folder, tokenizer_folder, texts, dtype, tolerance, "export.onnx_tolerance")
 
 
 class _Encoder:

@@ -21,7 +21,7 @@ from pipeline.export.folder import SHARD_BYTES, Write, publish_folder, write_jso
 from pipeline.export.huggingface import write_model
 from pipeline.export.libraries import library, quiet_transformers
 from pipeline.export.stock_model import encoder_alone, kept_layers
-from pipeline.export.verify import check_difference, check_ids, compare_ids
+from pipeline.export.verify import checked
 from pipeline.export.weights import ModelWeights
 from pipeline.model.config import ModelConfig
 
@@ -87,16 +87,9 @@ def verify_sentence_transformers(
     comparable = _comparable(theirs.tokenizer, Tokenizer.load(tokenizer_folder), texts)[:max_sequences]
     if not comparable:
         raise SpanwrightError("export to sentence-transformers: there is no held-out text to compare it on")
-    figures: dict[str, Any] = {
-        "vectors": largest_difference(_vectors(ours, theirs, comparable, pooled), "vectors"),
-        "prompts": ["", *pooled.prompts],
-        "tokenizer": compare_ids(folder, tokenizer_folder, texts),
-        "tolerance": tolerance,
-        "dtype": dtype,
-    }
-    check_difference("sentence-transformers", "vectors", figures["vectors"], tolerance)
-    check_ids("sentence-transformers", figures["tokenizer"])
-    return figures
+    compared = {"vectors": largest_difference(_vectors(ours, theirs, comparable, pooled), "vectors")}
+    figures = checked("sentence-transformers", compared, folder, tokenizer_folder, texts, dtype, tolerance)
+    return {**figures, "prompts": ["", *pooled.prompts]}
 
 
 def _write_steps(folder: Path, width: int, pooled: Pooled) -> None:

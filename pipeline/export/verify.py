@@ -43,15 +43,8 @@ def verify_export(
     `max_sequences` sequences are run, `by_block` where the models are too large for memory.
     Raises SpanwrightError when a logit differs by more than `tolerance` or a text gets other ids.
     """
-    figures: dict[str, Any] = {
-        "logits": compare_logits(folder, weights, model_config, views, dtype, max_sequences, by_block),
-        "tokenizer": compare_ids(folder, tokenizer_folder, texts),
-        "tolerance": tolerance,
-        "dtype": dtype,
-    }
-    check_difference("hf", "logits", figures["logits"], tolerance)
-    check_ids("hf", figures["tokenizer"])
-    return figures
+    compared = {"logits": compare_logits(folder, weights, model_config, views, dtype, max_sequences, by_block)}
+    return checked("hf", compared, folder, tokenizer_folder, texts, dtype, tolerance)
 
 
 def verify_encoder(
@@ -68,22 +61,35 @@ def verify_encoder(
     num_layers: int | None = None,
 ) -> dict[str, Any]:
     """`verify_export` for the encoder alone: its last states, or those of the layer `num_layers`, are compared."""
-    figures: dict[str, Any] = {
-        "states": compare_states(folder, weights, model_config, views, dtype, max_sequences, by_block, num_layers),
-        "tokenizer": compare_ids(folder, tokenizer_folder, texts),
-        "tolerance": tolerance,
-        "dtype": dtype,
+    compared = {
+        "states": compare_states(folder, weights, model_config, views, dtype, max_sequences, by_block, num_layers)
     }
-    check_difference("encoder", "states", figures["states"], tolerance)
-    check_ids("encoder", figures["tokenizer"])
-    return figures
+    return checked("encoder", compared, folder, tokenizer_folder, texts, dtype, tolerance)
 
 
-def check_difference(
-    target: str, what: str, figures: Mapping[str, Any], tolerance: float, option: str = "export.tolerance"
-) -> None:
-    """SpanwrightError unless the largest difference is within `tolerance`, which the config has as `option`."""
-    difference = figures["max_abs_difference"]
+def checked(
+    target: str,
+    compared: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    tokenizer_folder: Path,
+    texts: Sequence[str],
+    dtype: str,
+    tolerance: float,
+    option: str = "export.tolerance",
+) -> dict[str, Any]:
+    """The figures of an export to `target`, with those of its tokenizer on `texts`.
+
+    `compared` has one entry, {what was compared: its figures}. SpanwrightError unless its largest difference is within
+    `tolerance`, which the config has as `option`, and all texts get the same ids.
+    """
+    [(what, differences)] = compared.items()
+    ids = compare_ids(folder, tokenizer_folder, texts)
+    _check_difference(target, what, differences["max_abs_difference"], tolerance, option)
+    _check_ids(target, ids)
+    return {what: differences, "tokenizer": ids, "tolerance": tolerance, "dtype": dtype}
+
+
+def _check_difference(target: str, what: str, difference: float, tolerance: float, option: str) -> None:
     if not difference <= tolerance:
         raise SpanwrightError(
             f"export to {target}: the exported model is not the trained one: {what} differ by {difference:.3g}, "
@@ -91,8 +97,7 @@ def check_difference(
         )
 
 
-def check_ids(target: str, figures: Mapping[str, Any]) -> None:
-    """SpanwrightError when a text got other ids."""
+def _check_ids(target: str, figures: Mapping[str, Any]) -> None:
     if figures["different"]:
         raise SpanwrightError(
             f"export to {target}: the exported tokenizer gives other ids than ours, for example for "

@@ -24,15 +24,9 @@ from pipeline.evaluation.intervals import Interval
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import open_data
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE = Size(steps=3, windows=4)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,7 @@ from benchmarks.length_generalisation import CLAIMS, accuracy, interval, measure
 from benchmarks.length_tasks import BEGIN, MIDDLE, QUESTIONS, SEGMENT_SYMBOLS, TASKS, batch_of
 from pipeline.batch import IGNORED_LABEL
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize(("task", "turned"), [("copy", False), ("reverse", True)])

@@ -48,15 +48,6 @@ def layout_of(config: ModelConfig) -> Any:
     return importlib.import_module(f"{__name__}.{config.architecture}")
 
 
-def model_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights of the exported model by its own names, of an objective's: parts beside the model are left out."""
-    return {
-        name.removeprefix(OBJECTIVE_PREFIX): tensor
-        for name, tensor in weights.items()
-        if name.startswith(OBJECTIVE_PREFIX)
-    }
-
-
 def stock_tensors(layout: Any, names: Iterable[str]) -> list[Stock]:
     """The stock tensors of a model whose parameters have these names, in the order of their first parts' names."""
     places = {name: layout.place(name) for name in sorted(names)}

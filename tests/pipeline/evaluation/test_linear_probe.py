@@ -5,13 +5,7 @@ import torch
 
 from pipeline.evaluation.linear_probe import LinearProbe
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_it_reads_a_direction_that_is_small_beside_the_others() -> None:

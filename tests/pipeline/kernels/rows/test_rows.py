@@ -1,7 +1,5 @@
 """The row-wise kernels in C++ against their reference."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -9,16 +7,10 @@ from pipeline.kernels import rows
 from pipeline.kernels.rows import cpu, operator, reference
 from tests.pipeline.kernels.rows.cases import BOUNDS, Case, drop_of, dropout_cases, smooth_cases
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 needs_compiler = pytest.mark.skipif(not cpu.is_available(), reason="no C++ compiler")
 DTYPES = [torch.float32, torch.bfloat16]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @needs_compiler
