@@ -15,7 +15,6 @@ from launch.listing import recipe_facts
 from pipeline.config import load_config
 from pipeline.training.schedule import step_plan
 from tests.recipes.conftest import dataset as dataset
-from tests.recipes.conftest import one_thread as one_thread
 from tests.recipes.small import RECIPES, small, train
 
 DOCS = Path(__file__).parents[2] / "docs"
