@@ -75,7 +75,8 @@ def _check_schedule(saved: Mapping[str, Any], current: Mapping[str, Any], step: 
             what = ", ".join(f"{field} from {was!r} to {now!r}" for field, was, now in changed)
             raise InputError(
                 f"changing {what} changes the learning rate of step {number}, already done, from {old:g} to {new:g}: "
-                f"{_ADVICE}. (Kind wsd, or cosine with an explicit decay_steps, can be continued for more steps.)"
+                f"{_ADVICE}. (Kind wsd, or cosine and linear with an explicit decay_steps, can be continued for more "
+                "steps.)"
             )
 
 

@@ -20,12 +20,12 @@ REST = ""  # the name of the parameters that no group takes
 class ScheduleConfig(Section):
     """How the learning rate moves: warm-up to `learning_rate`, then by `kind` down to `min_lr_ratio` of it."""
 
-    kind: Literal["cosine", "inverse_sqrt", "wsd"] = "cosine"
+    kind: Literal["cosine", "linear", "inverse_sqrt", "wsd"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     """Length of the warm-up (default: warmup_ratio of the run)."""
     warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     decay_steps: Annotated[int, Field(gt=0)] | None = None
-    """cosine: length of the decay after warm-up (default: the rest of the run); wsd: length of the final decay
+    """cosine, linear: length of the decay after warm-up (default: the rest of the run); wsd: length of the final decay
     (default: a tenth of the run); inverse_sqrt: length of a final linear decay (default: none)."""
     min_lr_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 

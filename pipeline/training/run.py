@@ -153,9 +153,11 @@ class Session:
         saving.finish()
         if progress.step < training.steps:
             asked_by = self.stop.reason or "another rank"
+            saved = "the state is saved, and the same command continues from it"
+            if progress.step == 0:
+                saved = "there is nothing to save yet, and the same command begins again"
             raise StoppedEarlyError(
-                f"stopped after step {progress.step} of {training.steps} (asked by {asked_by}); the state is saved, "
-                "and the same command continues from it"
+                f"stopped after step {progress.step} of {training.steps} (asked by {asked_by}); {saved}"
             )
         self._write_result(progress, state, evaluation, saving)
         return None

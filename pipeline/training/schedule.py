@@ -4,6 +4,7 @@ Step s (from 0) is the update that turns the weights after s updates into those 
 
     warm-up       learning_rate * (s + 1) / warmup
     cosine        half a cosine from learning_rate to the minimum over decay_steps, then the minimum
+    linear        a line from learning_rate to the minimum over decay_steps, then the minimum (Devlin et al. 2019, A.2)
     inverse_sqrt  learning_rate * sqrt(warmup / (s + 1)), warmup taken as 1 if there is none (Raffel et al. 2020,
                   section 3.1.2); with decay_steps, a linear end to the minimum in the last decay_steps
     wsd           constant, then linear to the minimum in the last decay_steps (Hu et al. 2024, MiniCPM, section 4)
@@ -62,7 +63,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     warmup = config.warmup_steps
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
-    shape = {"cosine": _cosine, "inverse_sqrt": _inverse_sqrt, "wsd": _wsd}[config.schedule.kind]
+    shape = {"cosine": _cosine, "linear": _linear, "inverse_sqrt": _inverse_sqrt, "wsd": _wsd}[config.schedule.kind]
     return config.learning_rate * shape(config.schedule, warmup, config.steps, step)
 
 
@@ -70,6 +71,10 @@ def _cosine(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> flo
     length = schedule.decay_steps or max(1, steps - warmup)
     done = min(1.0, (step - warmup) / length)
     return schedule.min_lr_ratio + (1.0 - schedule.min_lr_ratio) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _linear(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> float:
+    return _linear_end(1.0, schedule.min_lr_ratio, warmup, warmup + (schedule.decay_steps or steps - warmup), step)
 
 
 def _inverse_sqrt(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> float:

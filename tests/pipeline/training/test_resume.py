@@ -20,7 +20,7 @@ ACCUMULATING = {"global_batch": 4, "micro_batch": 1, "loader_workers": 1, "evalu
 """On two ranks: two forwards a step. An epoch ends inside step 8."""
 
 
-def wait_for_step(run_dir: Path, step: int, process: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
+def wait_for_step(run_dir: Path, step: int, process: subprocess.Popen[bytes], seconds: float = 300.0) -> None:
     """Until the metrics say that `step` is done (and the process still runs)."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -14,7 +14,7 @@ def config(steps: int = 100, **schedule) -> TrainingConfig:
 
 
 def test_warm_up_is_linear_and_reaches_the_full_rate_with_its_last_step():
-    for kind in ("cosine", "inverse_sqrt", "wsd"):
+    for kind in ("cosine", "linear", "inverse_sqrt", "wsd"):
         rates = [learning_rate(config(kind=kind, warmup_steps=4), step) for step in range(4)]
         assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
 
@@ -32,6 +32,14 @@ def test_cosine_with_its_own_length_stays_at_the_minimum_afterwards():
     run = config(kind="cosine", decay_steps=40, min_lr_ratio=0.2)
     assert learning_rate(run, 20) == pytest.approx(0.6e-3)
     assert learning_rate(run, 40) == learning_rate(run, 99) == pytest.approx(0.2e-3)
+
+
+def test_linear_falls_on_a_line_to_the_minimum_and_stays_there():
+    run = config(kind="linear", warmup_steps=20, min_lr_ratio=0.2)
+    assert [learning_rate(run, step) for step in (20, 40, 60, 100)] == pytest.approx([1e-3, 0.8e-3, 0.6e-3, 0.2e-3])
+    short = config(kind="linear", warmup_steps=20, decay_steps=40)
+    assert learning_rate(short, 50) == pytest.approx(0.25e-3)
+    assert learning_rate(short, 60) == learning_rate(short, 99) == 0.0
 
 
 def test_inverse_sqrt_halves_when_four_times_the_warm_up_is_done():
