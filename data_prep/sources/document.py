@@ -168,17 +168,33 @@ class Place(NamedTuple):
         pair: str | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> Document | BadDocument:
-        """A Document of `text`, unless it is empty (only white space), too long or not Unicode (lone surrogates)."""
+        """A Document of `text`, unless it is empty (only white space), too long or not Unicode (lone surrogates, in the
+        text, id or language).
+        """
         if not text or text.isspace():
             return self.bad("empty", "the document is empty")
+        for what, name in (("id", id), ("language", lang), ("pair", pair)):
+            if name and not name.isascii() and (error := _surrogate(name)):
+                return self.bad("undecodable", f"the {what} is {_not_unicode(error)}")
         document = Document(id, text, self.file.name, lang, pair, dict(meta or {}))
         try:
             length = document.num_bytes
         except UnicodeEncodeError as error:
-            code = ord(text[error.start])
-            detail = f"not a Unicode text: lone surrogate U+{code:04X} at character {error.start}"
-            return self.bad("undecodable", detail)
+            return self.bad("undecodable", _not_unicode(error))
         return self.too_long(length) if length > self.limit else document
+
+
+def _surrogate(name: str) -> UnicodeEncodeError | None:
+    """The error for a name with a lone surrogate."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        return error
+    return None
+
+
+def _not_unicode(error: UnicodeEncodeError) -> str:
+    return f"not a Unicode text: lone surrogate U+{ord(error.object[error.start]):04X} at character {error.start}"
 
 
 def _line_of(path: str, offset: int) -> int | None:

@@ -10,6 +10,7 @@ Invariant: the list depends on the paths and what lies there, never on the order
 """
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def find_inputs(config: SourceConfig) -> list[InputFile]:
     for path in config.paths:
         try:
             for found in find(path, config):
-                first.setdefault(found.real, found)
+                first.setdefault(found.real, _named_in_utf8(found))
         except PermissionError as error:
             raise InputError(f"data.paths: {error.filename}: no permission to read it") from error
     files = list(first.values())
@@ -41,6 +42,16 @@ def find_inputs(config: SourceConfig) -> list[InputFile]:
     ]
     parallel = config.parallel
     return inputs if parallel is None or parallel.align == "field" else aligned(inputs, parallel)
+
+
+def _named_in_utf8(found: Found) -> Found:
+    """The file; InputError where its name is none that documents can carry."""
+    try:
+        found.name.encode()
+    except UnicodeEncodeError as error:
+        name = os.fsencode(found.path).decode(errors="backslashreplace")
+        raise InputError(f"data.paths: {name}: the file's name is not UTF-8; rename it, or leave it out") from error
+    return found
 
 
 def corpus_name(config: SourceConfig) -> str:

@@ -45,6 +45,19 @@ def test_more_bad_documents_in_a_file_than_allowed_are_one_error(
         assert report.skipped == {"missing_field": 21}
 
 
+def test_an_id_with_a_lone_surrogate_is_counted_and_quarantined(
+    make_inline: Any, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.jsonl"
+    lines = [{"id": f"d{n}" if n != 7 else "d\ud800", "text": f"text {n} " * 60} for n in range(20)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = make_inline().build(small_config(path, id_field="id"), tmp_path / "out")
+    assert report.skipped == {"undecodable": 1}
+    assert sum(report.documents.values()) == 19
+    [entry] = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
+    assert entry["detail"] == "the id is not a Unicode text: lone surrogate U+D800 at character 1"
+
+
 def test_the_quarantine_names_every_bad_input_in_the_order_of_the_corpus(
     make_inline: Any, small_config: MakeConfig, damaged: Path, dataset_files: Files, tmp_path: Path
 ) -> None:

@@ -54,6 +54,13 @@ def test_a_glob_is_a_sorted_list_of_named_files(tmp_path: Path) -> None:
     assert found(paths=f"{tmp_path}/d/**/*.txt") == [("b.txt", "text"), ("e/a.txt", "text")]
 
 
+def test_a_file_whose_name_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"a\xff.txt")).write_text("text")
+    with pytest.raises(InputError, match=r"a\\xff.txt: the file's name is not UTF-8; rename it, or leave it out"):
+        found(paths=str(tmp_path))
+    assert found(paths=str(make(tmp_path, "b.txt")), include=["b*"]) == [("b.txt", "text")]
+
+
 def test_the_same_file_is_taken_once_at_its_first_place(tmp_path: Path) -> None:
     make(tmp_path, "a.txt", "b.txt")
     os.symlink(tmp_path / "b.txt", tmp_path / "again.txt")

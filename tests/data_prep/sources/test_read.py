@@ -122,6 +122,31 @@ def test_a_bad_line_is_named_with_its_file_and_line(line: bytes, reason: str, me
         raise AssertionError(bad.describe())
 
 
+SURROGATE = '"\\ud800x"'
+BAD_NAMES = [
+    ({"id_field": "id"}, f'{{"text": "a", "id": {SURROGATE}}}', "id"),
+    ({"lang_field": "lang"}, f'{{"text": "a", "lang": {SURROGATE}}}', "language"),
+    (
+        {"id_field": "id", "parallel": {"align": "field", "languages": ["en", "de"]}},
+        f'{{"en": "a", "de": "b", "id": {SURROGATE}}}',
+        "id",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "line", "what"), BAD_NAMES, ids=lambda value: str(value)[:30])
+def test_names_with_lone_surrogates_make_a_document_bad(
+    options: dict[str, Any], line: str, what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(line + "\n")
+    for bad in (found := read_all(path, "jsonl", **options)):
+        assert isinstance(bad, BadDocument)
+        assert bad.reason == "undecodable"
+        assert bad.describe() == f"{path}:1: the {what} is not a Unicode text: lone surrogate U+D800 at character 0"
+    assert len(found) == (2 if "parallel" in options else 1)
+
+
 def test_undecodable_text_names_the_line_of_the_byte(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"fine\nalso fine\nnot \xe9 fine\n")
