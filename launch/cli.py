@@ -144,6 +144,38 @@ def checkpoints(config: str, overrides: tuple[str, ...]) -> None:
     console.print(checkpoint_table(load_config(config, overrides).checkpoints))
 
 
+@cli.command(short_help="One page about a run: curves, predictions, history")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to (default: RUN/report.html).")
+def report(run: Path, out: Path | None) -> None:
+    """Write report.html: what a run was, its curves, masks, predictions over time, evaluations, history, checkpoints.
+
+    One file that loads nothing from anywhere. Of a run that still trains it shows where it stands.
+    """
+    from launch.report.report import write_report
+
+    console.print(f"report: {write_report(run, out)}", highlight=False, soft_wrap=True)
+
+
+@cli.command(short_help="One page about several runs, over each other")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("compare.html"),
+    show_default=True,
+    help="Where to.",
+)
+def compare(runs: tuple[Path, ...], out: Path) -> None:
+    """Write a page about several runs: curves over each other, final figures, evaluations, differences of the configs.
+
+    Others are compared with the first run.
+    """
+    from launch.report.compare import write_comparison
+
+    console.print(f"comparison: {write_comparison(runs, out)}", highlight=False, soft_wrap=True)
+
+
 @cli.command(short_help="The table of similar tokens that a recipe draws from", epilog=CONFIG_HELP)
 @config_arguments
 def similar(config: str, overrides: tuple[str, ...]) -> None:

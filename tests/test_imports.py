@@ -19,6 +19,7 @@ ALLOWED = {
         "data_prep.config",
         "data_prep.errors",
         "data_prep.native",
+        "data_prep.pages",
         "data_prep.section",
         "data_prep.shards",
         "data_prep.sources.storage",
@@ -47,8 +48,9 @@ HOMES = {
     "orjson": ("data_prep/sources/jsonl.py", "data_prep/documents.py"),
     "fastwarc": ("data_prep/sources/warc.py",),
     "resiliparse": ("data_prep/sources/page.py",),
-    "jinja2": ("data_prep/card/",),
-    "markupsafe": ("data_prep/card/",),
+    "jinja2": ("data_prep/pages/",),
+    "matplotlib": ("data_prep/pages/charts.py", "pipeline/export/model_card.py"),
+    "markupsafe": ("data_prep/pages/", "launch/report/"),
 }
 # The first two are for others to read our shards with; export imports the third by name, where it is installed.
 UNUSED = ("tarfile", "webdataset", "transformers")

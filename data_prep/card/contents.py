@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data_prep.card.words import counted, percent, ratio, short, size
+from data_prep.pages.words import counted, percent, ratio, short, size
 
 MOST_ROWS = 15  # of a table; the rest is one row
 UNKNOWN_LANGUAGE = "unknown"

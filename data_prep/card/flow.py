@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data_prep.card.words import count, counted, percent, size
+from data_prep.pages.words import count, counted, percent, size
 
 BAR_WIDTH, ROW_HEIGHT, BAR_HEIGHT = 560.0, 52, 24  # of the picture, in its own units
 _MOST_REASONS = 6  # with a part of the bar of their own; the rest share one

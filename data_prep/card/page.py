@@ -1,27 +1,26 @@
 """`card.html`: one file to look at, without network, scripts or fonts of its own.
 
 Invariant: the page's bytes depend on the dataset, its config and the corpus alone. No text of the corpus is ever taken
-for markup: all markup is in `card.html.jinja` and `style.css`, the template escapes whatever it is given, and the page
-forbids itself to load or run anything.
+for markup (`data_prep.pages.frame`).
 
 1. What the manifest knows: counts by stage (`flow`), lengths, languages, sources, duplicates, groups (`contents`).
 2. A small sample of the corpus: documents to read (`sample`), and how the tokenizer does on them (`vocabulary`).
 3. One document of the shards with its columns (`annotated`).
 """
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from data_prep.card import annotated, contents, flow, words
+from data_prep.card import annotated, contents, flow
+from data_prep.card.asked import asked
 from data_prep.card.sample import Sampled, examples, sample_documents
 from data_prep.card.vocabulary import vocabulary
-from data_prep.card.yaml_text import as_yaml, asked
 from data_prep.config import DataConfig
 from data_prep.documents import Documents
+from data_prep.pages import words
+from data_prep.pages.frame import as_bytes, template
+from data_prep.pages.yaml_text import as_yaml
 from data_prep.quarantine import QUARANTINE_NAME
 from data_prep.shards import Dataset, Manifest
 from data_prep.tokenizer import Tokenizer
@@ -37,7 +36,7 @@ def data_card(
     `documents` are those it was made of, by unit.
     """
     sample = sample_documents(documents)
-    page = _template().render(
+    page = template(Path(__file__).parent, "card.html.jinja").render(
         **_overview(manifest, config),
         **_history(manifest.report["summary"]),
         vocabulary=vocabulary(tokenizer, sample),
@@ -45,7 +44,7 @@ def data_card(
         annotated=annotated.annotated_document(Dataset(folder, manifest).split("train"), manifest.columns, tokenizer),
         examples=[_excerpt(document) for document in examples(sample, EXAMPLES)],
     )
-    return page.encode("utf-8", "backslashreplace")
+    return as_bytes(page)
 
 
 def _overview(manifest: Manifest, config: DataConfig) -> dict[str, Any]:
@@ -93,17 +92,3 @@ def _excerpt(document: Sampled) -> tuple[Sampled, str, int]:
     """A document, the beginning of its text, and how many characters are left out."""
     text = document.text[:EXCERPT_CHARS]
     return document, text, document.characters - len(text)
-
-
-@functools.cache
-def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=words.shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": words.count, "counted": words.counted, "short": words.short, "size": words.size}
-    return environment.get_template("card.html.jinja")

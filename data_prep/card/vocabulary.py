@@ -7,7 +7,7 @@ from typing import Any
 
 from data_prep.card.contents import UNKNOWN_LANGUAGE
 from data_prep.card.sample import Sampled
-from data_prep.card.words import count, percent, ratio, size
+from data_prep.pages.words import count, percent, ratio, size
 from data_prep.tokenizer import Tokenizer
 from data_prep.tokenizer.report import vocabulary_report
 from data_prep.tokenizer.visible import visible

@@ -4,7 +4,6 @@ Everything in it is read from the run: its config, its checkpoint's record, its 
 figures of the comparison that the export has just passed.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ from data_prep.shards import Dataset
 from pipeline.checkpoint.format import Record
 from pipeline.config import RunConfig, fingerprint
 from pipeline.export.card_texts import LIBRARIES, USES, loading, task
-from pipeline.export.libraries import library
 from pipeline.export.stock_model import kept_layers
 from pipeline.model.config import count_parameters
+from pipeline.training.metrics import METRICS, read_metrics
 
 CARD_NAME, CURVE_NAME = "README.md", "loss.svg"
 _MOST_ROWS = 12
@@ -36,7 +35,7 @@ class Run:
 
 def write_card(folder: Path, run: Run, target: str, figures: Mapping[str, Any]) -> None:
     """Write README.md, and loss.svg where the run has metrics, into the export in `folder`."""
-    losses, heldout = _curves(run.config.train_dir / "metrics.jsonl", run.record.step)
+    losses, heldout = _curves(run.config.train_dir / METRICS, run.record.step)
     if len(losses) > 1:
         _draw(folder / CURVE_NAME, losses, heldout)
     lines = [*_metadata(run, target), *_body(run, target, figures, has_curve=len(losses) > 1)]
@@ -161,21 +160,21 @@ def _table(heads: tuple[str, str], rows: Rows) -> list[str]:
 
 def _curves(path: Path, last_step: int) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
     """(step, loss) of training, and held out, up to `last_step`; empty without metrics."""
-    if not path.is_file():
-        return [], []
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    records = [record for record in map(json.loads, lines) if record["step"] <= last_step]
+    records = [record for record in read_metrics(path) if record["step"] <= last_step]
     names = ("loss", "heldout_loss")
     losses, heldout = ([(each["step"], each[name]) for each in records if name in each] for name in names)
     return losses, heldout
 
 
 def _draw(path: Path, losses: list[tuple[int, float]], heldout: list[tuple[int, float]]) -> None:
-    figure = library("matplotlib.figure").Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.add_subplot(xlabel="step", ylabel="loss")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes: Any = figure.add_subplot(xlabel="step", ylabel="loss")
     axes.plot(*zip(*losses, strict=True), color=_INK, linewidth=1, label="training")
     if heldout:
         axes.plot(*zip(*heldout, strict=True), color=_ACCENT, marker="o", label="held out")
     axes.legend(frameon=False)
-    with library("matplotlib").rc_context({"svg.fonttype": "none", "svg.hashsalt": "spanwright"}):  # text stays text
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "spanwright"}):  # text stays text
         figure.savefig(path, metadata={"Date": None})

@@ -1,31 +1,53 @@
 """What hangs on the loop after a step: reporting and held-out evaluation. A guard comes before them, saving after."""
 
 import math
+from pathlib import Path
 
+import numpy as np
+
+from data_prep.tokenizer import Tokenizer
+from pipeline.batch import MicroBatch
 from pipeline.checkpoint.saver import Saved
 from pipeline.config import RunConfig
 from pipeline.training.assembly import Data
 from pipeline.training.engine import Engine
 from pipeline.training.health import run_warnings
 from pipeline.training.heldout import HeldOut, evaluate
+from pipeline.training.history import History
 from pipeline.training.loop import StepReport
-from pipeline.training.metrics import MetricsLog
+from pipeline.training.metrics import METRICS, SAMPLES, MetricsLog, StepLog
 from pipeline.training.progress import ProgressLine
-from pipeline.training.tensorboard import TensorBoard
+from pipeline.training.samples import sample_record
+from pipeline.training.tensorboard import TensorBoard, describe_sample, view_statistics
 
 
 class Reports:
     """What rank 0 writes for people and programs; the other ranks have none."""
 
-    def __init__(self, metrics: MetricsLog, board: TensorBoard, line: ProgressLine, log_every: int) -> None:
-        self.metrics, self.board, self.line, self._log_every = metrics, board, line, log_every
+    def __init__(
+        self,
+        train_dir: Path,
+        resumed_step: int,
+        flops_of_step: int,
+        line: ProgressLine,
+        history: History,
+        tokenizer: Tokenizer,
+        log_every: int,
+    ) -> None:
+        """`flops_of_step` on all ranks. What was written of steps after `resumed_step` is forgotten."""
+        self.metrics = MetricsLog(train_dir / METRICS, resumed_step, flops_of_step)
+        self.samples = StepLog(train_dir / SAMPLES, resumed_step)
+        self.board = TensorBoard(train_dir / "tensorboard", resumed_step)
+        self.line, self.history, self._tokenizer, self._log_every = line, history, tokenizer, log_every
 
     def step(self, report: StepReport) -> None:
         """A training step."""
-        self.metrics.write_step(report)
-        self.line.step(report)
+        views = None
         if report.progress.step % self._log_every == 0:
-            self.board.write_step(report)
+            views = view_statistics(report.micro_batch, self._tokenizer.special)
+            self.board.write_step(report, views)
+        self.metrics.write_step(report, views)
+        self.line.step(report)
 
     def heldout(self, step: int, terms: dict[str, float]) -> None:
         """A held-out evaluation."""
@@ -33,9 +55,15 @@ class Reports:
         self.board.write_heldout(step, terms)
         self.line.say(f"step {step}: held-out loss {math.fsum(terms.values()):.4f}")
 
+    def predicted(self, step: int, micro_batch: MicroBatch, predictions: np.ndarray) -> None:
+        """What the model would write for held-out samples."""
+        self.samples.write(sample_record(step, micro_batch, predictions, self._tokenizer))
+        self.board.write_samples(step, describe_sample(micro_batch, predictions, self._tokenizer))
+
     def saved(self, saved: Saved) -> None:
         """A checkpoint that is on the disk now."""
         self.board.write_save(saved)
+        self.history.add("saved", saved.step, seconds=saved.seconds, stall_seconds=saved.stall_seconds)
         self.line.say(
             f"step {saved.step}: saved in {saved.seconds:.1f} s, of which training waited {saved.stall_seconds:.2f} s"
         )
@@ -43,12 +71,14 @@ class Reports:
     def flush(self) -> None:
         """Let nothing of the steps so far be lost with this process: a checkpoint relies on it."""
         self.metrics.flush()
+        self.samples.flush()
         self.board.flush()
 
     def close(self) -> None:
         """Flush and close everything."""
         self.line.close()
         self.board.close()
+        self.samples.close()
         self.metrics.close()
 
 
@@ -105,4 +135,4 @@ class Evaluation:
         predictions = self._engine.predict(micro_batch.to(self._engine.rank.device).views)
         self._engine.module.train()
         if self._reports is not None:
-            self._reports.board.write_samples(step, micro_batch, predictions.cpu().numpy())
+            self._reports.predicted(step, micro_batch, predictions.cpu().numpy())

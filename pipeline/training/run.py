@@ -6,13 +6,14 @@
 4. the loop, with its hooks; from 3 again after a rollback
 5. the result, or a saved state to continue from
 
-    RUN/train/  metrics.jsonl  tensorboard/  checkpoints/  logs/  beats/  result.json
+    RUN/train/  metrics.jsonl  samples.jsonl  history.jsonl  tensorboard/  checkpoints/  logs/  beats/  result.json
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,16 +40,15 @@ from pipeline.training.continuing import Lineage, check_and_continue
 from pipeline.training.engine import Engine
 from pipeline.training.environment import describe_environment, environment_changes
 from pipeline.training.heartbeat import HANG_SECONDS, Heartbeat, Watchdog
+from pipeline.training.history import History
 from pipeline.training.hooks import Evaluation, HealthReport, Reports
 from pipeline.training.loader import RankPositions, load_steps
 from pipeline.training.loop import Hook, Progress, train_steps
-from pipeline.training.metrics import MetricsLog
 from pipeline.training.progress import ProgressLine, indented
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
 from pipeline.training.saving import Saving
 from pipeline.training.schedule import step_plan
 from pipeline.training.stopping import PARENT, StopRequest
-from pipeline.training.tensorboard import TensorBoard
 from pipeline.training.throughput import count_flops, measure_peak
 from pipeline.training.trouble import LossGuard, TroubleError, samples_to_skip
 
@@ -82,6 +82,7 @@ class Session:
         self.config, self.data, self.rank, self.stop, self.output = config, data, rank, stop, output
         self.environment = describe_environment(config.training, rank, threads)
         self.store = open_store(config.checkpoints)
+        self.history = History(config.train_dir if rank.is_first else None)
         self.heartbeat = Heartbeat(config.train_dir / "beats", rank.index)
         seconds = os.environ.get(HANG_SECONDS)
         self.watchdog: list[Hook] = [Watchdog(float(seconds))] if seconds else []
@@ -91,10 +92,22 @@ class Session:
         seed_generators(self.config.run.seed, self.rank.index)
         found = agree_on_checkpoint(self.store, self.rank, self._say)
         lineage = self._continue(found[1]) if found else Lineage()
+        self._tell_start(found[1] if found else None)
         engine = build_engine(self.config, self.data, self.rank)
         state = TrainingState(engine)
-        while (trouble := self._train_from(found, lineage, engine, state)) is not None:
-            found, lineage = self._roll_back(trouble, lineage)
+        try:
+            while (trouble := self._train_from(found, lineage, engine, state)) is not None:
+                found, lineage = self._roll_back(trouble, lineage)
+        except StoppedEarlyError:
+            raise
+        except SpanwrightError as error:
+            self.history.add("failed", reason=str(error))
+            raise
+
+    def _tell_start(self, record: Record | None) -> None:
+        changes = environment_changes(record.environment, self.environment) if record else []
+        step, host = record.step if record else 0, socket.gethostname()
+        self.history.add("start", step, host=host, environment=self.environment, changes=changes)
 
     def _continue(self, record: Record) -> Lineage:
         allowed = self.rank.is_first and data_change_allowed(self.config.train_dir, record)
@@ -153,6 +166,7 @@ class Session:
         saving.finish()
         if progress.step < training.steps:
             asked_by = self.stop.reason or "another rank"
+            self.history.add("stopped", progress.step, asked_by=asked_by)
             saved = "the state is saved, and the same command continues from it"
             if progress.step == 0:
                 saved = "there is nothing to save yet, and the same command begins again"
@@ -181,9 +195,9 @@ class Session:
                 f"(training.trouble.max_skipped_steps={wanted.max_skipped_steps}): lower training.learning_rate, or "
                 "start from an earlier checkpoint (--from STEP)"
             )
-        self._say(
-            f"{trouble}: back to step {found[1].step}, without samples {skipped[0].start} to {skipped[-1].stop - 1}"
-        )
+        samples = [skipped[0].start, skipped[-1].stop]
+        self.history.add("rollback", found[1].step, reason=str(trouble), skipped=samples)
+        self._say(f"{trouble}: back to step {found[1].step}, without samples {samples[0]} to {samples[1] - 1}")
         return found, replace(lineage, skipped=[*lineage.skipped, *skipped])
 
     def _reports(self, engine: Engine, step: int, stack: contextlib.ExitStack) -> Reports | None:
@@ -196,10 +210,7 @@ class Session:
             return None
         line = ProgressLine(self.output, training.steps, step, training.log_every, flops, peak)
         reports = Reports(
-            MetricsLog(config.train_dir / "metrics.jsonl", step),
-            TensorBoard(config.train_dir / "tensorboard", step, self.data.tokenizer),
-            line,
-            training.log_every,
+            config.train_dir, step, flops * rank.world_size, line, self.history, self.data.tokenizer, training.log_every
         )
         stack.callback(reports.close)
         return reports
@@ -220,6 +231,7 @@ class Session:
             "skipped_samples": sum(samples.stop - samples.start for samples in saving.lineage.skipped),
         }
         publish([staged_bytes(self.config.train_dir / RESULT, (json.dumps(result, indent=1) + "\n").encode())])
+        self.history.add("done", progress.step)
 
     def _say(self, text: str) -> None:
         if self.rank.is_first:

@@ -19,12 +19,11 @@ class TensorBoard:
     Each start adds a file and has TensorBoard drop what earlier ones say of the steps after `resumed_step` (0: of all).
     """
 
-    def __init__(self, folder: Path, resumed_step: int, tokenizer: Tokenizer) -> None:
+    def __init__(self, folder: Path, resumed_step: int) -> None:
         self._writer = SummaryWriter(str(folder), purge_step=resumed_step + 1 if resumed_step else 0)
-        self._tokenizer = tokenizer
 
-    def write_step(self, report: StepReport) -> None:
-        """The scalars of a training step."""
+    def write_step(self, report: StepReport, views: Mapping[str, float]) -> None:
+        """The scalars of a training step, with the statistics of its views."""
         step = report.progress.step
         scalars = {f"loss/{term}": value for term, value in report.terms.items()} | {
             "training/learning_rate": report.learning_rate,
@@ -32,7 +31,7 @@ class TensorBoard:
             "speed/tokens_per_second": report.tokens / report.seconds,
             "speed/data_wait": report.data_wait_seconds / report.seconds,
         }
-        scalars |= {f"views/{k}": v for k, v in view_statistics(report.micro_batch, self._tokenizer.special).items()}
+        scalars |= {f"views/{name}": value for name, value in views.items()}
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
 
@@ -46,9 +45,9 @@ class TensorBoard:
         self._writer.add_scalar("checkpoint/stall_seconds", saved.stall_seconds, saved.step)
         self._writer.add_scalar("checkpoint/seconds", saved.seconds, saved.step)
 
-    def write_samples(self, step: int, micro_batch: MicroBatch, predictions: np.ndarray) -> None:
+    def write_samples(self, step: int, described: str) -> None:
         """What the first sequence's encoder reads, what the decoder should write, and what the model would write."""
-        self._writer.add_text("samples", describe_sample(micro_batch, predictions, self._tokenizer), step)
+        self._writer.add_text("samples", described, step)
 
     def flush(self) -> None:
         """Hand what was written to the system (before a checkpoint relies on it)."""
@@ -60,15 +59,17 @@ class TensorBoard:
 
 
 def view_statistics(micro_batch: MicroBatch, special: SpecialTokens) -> dict[str, float]:
-    """Fill and sequence lengths of each view; number and mean length of spans, share of hidden tokens."""
+    """Fill and sequence lengths of each view; number and mean length of spans, share of hidden or asked tokens."""
     figures: dict[str, float] = {}
     for name, view in micro_batch.views.items():
         sequences = np.diff(np.asarray(view.cu_seqlens))
         figures[f"{name}_fill"] = view.num_rows / len(view.tokens)
         figures[f"{name}_mean_length"] = view.num_rows / max(1, int((sequences > 0).sum()))
-    for view in micro_batch.views.values():
+    for name, view in micro_batch.views.items():
         if view.labels is not None:
             figures |= _span_statistics(micro_batch, np.asarray(view.labels), special)
+            if name == "encoder":
+                figures["masked_share"] = view.num_labels / max(1, view.num_rows)
     return figures
 
 

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from data_prep.card import sample, words
-from data_prep.card.yaml_text import as_yaml, asked
+from data_prep.card import sample
+from data_prep.card.asked import asked
 from data_prep.config import DataConfig
 from data_prep.documents import Documents, DocumentWriter
+from data_prep.pages import words
+from data_prep.pages.yaml_text import as_yaml
 from data_prep.sources.document import Document
 
 PLAIN = st.recursive(

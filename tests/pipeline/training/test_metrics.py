@@ -9,6 +9,7 @@ import termios
 import numpy as np
 import pytest
 
+from data_prep.errors import CorruptionError
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import IGNORED_LABEL, Batch, MicroBatch
 from pipeline.training.loop import Progress, StepReport
@@ -53,6 +54,27 @@ def test_a_run_that_starts_over_starts_an_empty_file(tmp_path):
     MetricsLog(path, 0).write_heldout(0, {"denoising": 9.0})
     MetricsLog(path, 0).write_step(report(1))
     assert [record["step"] for record in read_metrics(path)] == [1]
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, 0)
+    for step in (1, 2, 3):
+        log.write_step(report(step))
+    log.close()
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[1][:40], lines[2], ""]))
+    with pytest.raises(CorruptionError, match=r"metrics.jsonl, line 2: damaged"):
+        read_metrics(path)
+
+
+def test_the_line_of_a_step_tells_its_flops_and_the_statistics_of_its_masks(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl", 0, flops_of_step=12_000)
+    log.write_step(report(1), {"labels": 3.0})
+    log.write_step(report(2))
+    first, second = read_metrics(tmp_path / "metrics.jsonl")
+    assert (first["flops"], first["views"], second["flops"]) == (12_000, {"labels": 3.0}, 12_000)
+    assert "views" not in second
 
 
 def test_hexadecimal_losses_are_exact(tmp_path):

@@ -5,27 +5,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data_prep.config import DataConfig
-
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS_WITH_MEANING = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
-
-
-def asked(config: DataConfig) -> dict[str, Any]:
-    """What the config says that is not a default (and is about content, not where and how fast)."""
-    values = config.model_dump(mode="json", exclude_defaults=True, exclude={"workers", "dir", "stages"})
-    stages = [_asked_of_stage(stage) for stage in config.stages]
-    return {**values, "stages": stages} if stages else values
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:
     """`values` in block style; lists of plain values in one line."""
     return "\n".join(_lines(values))
-
-
-def _asked_of_stage(stage: Any) -> Any:
-    values = stage.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
-    return {"kind": stage.kind, **values} if values else stage.kind
 
 
 def _lines(values: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How the card writes numbers and texts."""
+"""How pages write numbers and texts."""
 
 import re
 from typing import Any

@@ -1,0 +1,45 @@
+"""history.jsonl: what happened to a training, by the clock. Unlike metrics.jsonl it is never cut back.
+
+    {"time": ..., "event": "start", "step": 60, "host": ..., "environment": {...}, "changes": [...]}
+    {"time": ..., "event": "saved", "step": 90, "seconds": ..., "stall_seconds": ...}
+    {"time": ..., "event": "rollback", "step": 90, "reason": ..., "skipped": [start, stop]}
+    {"time": ..., "event": "stopped" | "done", "step": 140}        {"time": ..., "event": "failed", "reason": ...}
+
+A start that follows no end was a process that died. Times have a zone.
+"""
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+HISTORY = "history.jsonl"
+
+
+class History:
+    """The history of the run in `train_dir`; None for ranks that tell nothing."""
+
+    def __init__(self, train_dir: Path | None) -> None:
+        self._path = train_dir / HISTORY if train_dir is not None else None
+
+    def add(self, event: str, step: int | None = None, **facts: Any) -> None:
+        """`event` happened now, after `step` updates."""
+        if self._path is None:
+            return
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": now, "event": event, "step": step, **facts}) + "\n")
+
+
+def read_history(train_dir: Path) -> list[dict[str, Any]]:
+    """All events so far, oldest first; a line that a kill has torn is left out."""
+    path = train_dir / HISTORY
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return [event for event in found if isinstance(event, dict) and "event" in event]
