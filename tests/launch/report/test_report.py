@@ -103,7 +103,9 @@ def test_damaged_metrics_are_one_message_and_other_damage_a_line_on_the_page(tmp
     page = report_page(found).decode()
     assert "What could not be read" in page
     assert "evaluation/120.json: cannot be read" in page
-    (run / "train" / "metrics.jsonl").write_text('{"step": 1, "loss": 5.0}\n{"step": 2, "lo\n{"step": 3, "loss": 5.0}\n')
+    (run / "train" / "metrics.jsonl").write_text(
+        '{"step": 1, "loss": 5.0}\n{"step": 2, "lo\n{"step": 3, "loss": 5.0}\n'
+    )
     with pytest.raises(CorruptionError, match=r"metrics\.jsonl, line 2: damaged"):
         read_run(run)
 
