@@ -3,7 +3,7 @@
 1. `spanwright run demo --fresh` on the Python standard library of this interpreter
 2. SIGKILL, once half of the steps are done
 3. the same command again: prep is skipped, training resumes, export and evaluation follow
-4. what came of it, and where it is
+4. what came of it, where it is, and a page that shows it
 """
 
 import json
@@ -60,6 +60,8 @@ def _last_step(metrics: Path) -> int:
 
 
 def _report(config: RunConfig, seconds: float) -> None:
+    from launch.report.report import write_report  # with torch, which the demo's own process does without until now
+
     record = json.loads((config.run_dir / "stages" / "evaluate.json").read_text(encoding="utf-8"))["result"]
     parity = json.loads((config.export_dir / "export.json").read_text(encoding="utf-8"))["hf"]["logits"]
     before, after = record["heldout_loss_before"], record["heldout_loss_after"]
@@ -67,6 +69,7 @@ def _report(config: RunConfig, seconds: float) -> None:
     heading("demo", f"done in {seconds / 60:.1f} minutes")
     console.print(f"  held-out loss      {before:.3f} at step 0, {after:.3f} now: {1 - after / before:.0%} lower")
     console.print(f"  export             logits within {parity['max_abs_difference']:.1e} of the trained model's")
+    console.print(f"  report             {write_report(config.run_dir)}", soft_wrap=True)
     console.print(f"  run folder         {config.run_dir}", soft_wrap=True)
     console.print(f"  model              {config.export_dir / 'hf'}", soft_wrap=True)
     console.print(f"  TensorBoard        tensorboard --logdir {config.train_dir / 'tensorboard'}", soft_wrap=True)

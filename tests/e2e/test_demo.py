@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import open_browser
 from tests.e2e.conftest import SMALL_RUN, SPANWRIGHT, spanwright
 
 STEPS = 60
@@ -27,12 +29,30 @@ def test_the_demo_is_killed_resumes_and_reports(tmp_path: Path, small_corpus: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SIGKILL after step" in done.stdout
     assert "continuing after step" in done.stdout
-    for line in ("held-out loss", "export", "run folder", "model", "TensorBoard"):
+    for line in ("held-out loss", "export", "report", "run folder", "model", "TensorBoard"):
         assert f"\n  {line}" in done.stdout
     metrics = [json.loads(line) for line in (tmp_path / "demo/train/metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in metrics if "loss" in record] == list(range(1, 41))
     result = json.loads((tmp_path / "demo/train/result.json").read_text())
     assert result["heldout_loss_after"] < 0.9 * result["heldout_loss_before"]
+    check_report(tmp_path / "demo/report.html")
+
+
+def check_report(page: Path) -> None:
+    """What a person sees at the end: the kill, the curves, what the model wrote."""
+    if shutil.which("chromium") is None:  # the rest of the demo is tested all the same
+        return
+    with open_browser() as browser, browser.see(page, 390) as seen:
+        assert seen.problems() == []
+        text = seen.text()
+        for said in ("Done: 40 steps.", "went on", "killed?", "Predictions over time", "step 40", "right", "masks"):
+            assert said.lower() in text.lower(), said
+        seen.page.get_by_role("radio", name="FLOPs").check()
+        assert {
+            "Loss by FLOPs",
+            "Tokens per second by FLOPs",
+            "Share of tokens hidden by FLOPs",
+        } <= seen.charts().keys()
 
 
 @pytest.fixture(scope="module")

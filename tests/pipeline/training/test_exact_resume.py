@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.training.metrics import SAMPLES
+
 from .conftest import losses, result, run_jobs
 
 GLOBAL_BATCH, STEPS = 6, 13
@@ -66,6 +68,8 @@ def test_a_run_stopped_anywhere_is_bit_equal_to_one_that_went_straight(
         assert len(losses(straight)) == STEPS + 2 + STEPS // 4
         assert losses(stopped) == losses(straight), configuration
         assert result(stopped) == result(straight), configuration
+        shown = [(run_dir / "train" / SAMPLES).read_text(encoding="utf-8") for run_dir in (straight, stopped)]
+        assert shown[0] == shown[1] != "", configuration
 
 
 def test_a_run_that_resumes_wrongly_is_found(make_run: Any, tmp_path: Path) -> None:

@@ -122,6 +122,10 @@ def test_tensorboard_has_views_and_predictions_as_text_whenever_held_out_loss_is
         ]  # fmt: skip
         assert all("<extra_id_0>" in part for part in text.split("\n\n")[:3])
         assert text.split("\n\n")[3] != "**predicted** ``"
+    records = read_metrics(undisturbed / "train" / "samples.jsonl")
+    assert [record["step"] for record in records] == [4, 8, 12]
+    assert all(sample["asked"] and sample["reads"]["encoder"] for record in records for sample in record["samples"])
+    assert records[0]["samples"][0]["reads"] == records[2]["samples"][0]["reads"]  # the same held-out sequences
 
 
 def test_killed_at_three_moments_a_run_ends_bit_equal(undisturbed, make_run, launch, tmp_path):

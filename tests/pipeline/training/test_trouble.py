@@ -10,6 +10,7 @@ from launch.status import status_of
 from pipeline.checkpoint.load import newest_record
 from pipeline.checkpoint.verify import verify_checkpoint
 from pipeline.training.config import TroubleConfig
+from pipeline.training.history import read_history
 from pipeline.training.loop import Progress, StepReport
 from pipeline.training.positions import first_position
 from pipeline.training.trouble import LossGuard, TroubleError, samples_to_skip
@@ -61,6 +62,10 @@ def test_a_run_in_trouble_rolls_back_and_is_then_the_run_without_these_samples(
         assert result(broken)["skipped_samples"] == GLOBAL_BATCH
         positions = [record["position"] for record in metrics(broken) if "loss" in record]
         assert positions == [4, 8, 12, 16, 20, 24, 28, 36, 40, 44]
+        told = [
+            (event["event"], event["step"]) for event in read_history(broken / "train") if event["event"] != "saved"
+        ]
+        assert told == [("start", 0), ("rollback", 5), ("done", 10)]
         for run_dir in (broken, killed):
             record = newest_record(run_dir / "train" / "checkpoints")
             assert record is not None
