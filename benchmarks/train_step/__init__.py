@@ -1,0 +1,1 @@
+"""A training step beside those of others: see __main__.py."""

@@ -1,0 +1,180 @@
+"""Our side: an ordinary training of a run folder, and the same objective in a loop of plain torch.
+
+`python -m benchmarks.train_step.ours plain RUN` is the loop: one process, bfloat16 weights with float32 masters, AdamW
+and clipping by torch, batches made before the clock starts; what DeepSpeed, loader and checks cost is the difference.
+`... parts RUN` takes a few steps of the run on one rank and tells where their time goes.
+`... count RUN` tells how many rows that are not padding each step reads. All print a JSON line.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from launch.local import launch_local
+from pipeline.batch import Views
+from pipeline.config import RunConfig, load_config, load_run, save_config
+from pipeline.objectives import build_objective
+from pipeline.training.assembly import Data, build_engine, open_data
+from pipeline.training.loop import global_loss
+from pipeline.training.metrics import read_metrics
+from pipeline.training.rank import Rank, join_process_group
+from pipeline.training.schedule import step_plan
+
+
+def make_run(folder: Path, dataset: Path, given: argparse.Namespace, **training: Any) -> Path:
+    """A run folder whose training is what is measured."""
+    fields = {
+        "steps": given.warm_up + given.steps, "global_batch": given.batch, "micro_batch": given.batch,
+        "heldout_samples": 0, "log_every": 1000, "peak_tflops": 1.0, "precision": "bf16", "loader_workers": 1,
+        "schedule": {"kind": "inverse_sqrt"}, **training,
+    }  # fmt: skip
+    config = load_config(
+        "t5_span",
+        [
+            "data.paths=[none]", f"data.dir={dataset}", f"run.dir={folder}", f"model={given.model}",
+            f"stream.window={given.window}", "checkpoint.background=false",
+            *(f"training.{name}={json.dumps(value)}" for name, value in fields.items()),
+        ],
+    )  # fmt: skip
+    save_config(config)
+    return folder
+
+
+def train(run_dir: Path) -> None:
+    """Train it as `spanwright train` would, and print what its steps took."""
+    config = load_run(run_dir)
+    if code := launch_local(run_dir, config.training.ranks, config.training.threads_per_rank):
+        raise SystemExit(code)
+    records = [record for record in read_metrics(config.train_dir / "metrics.jsonl") if "step_seconds" in record]
+    found = {name: [record[name] for record in records] for name in ("step_seconds", "data_wait")}
+    print(json.dumps({"seconds": found["step_seconds"], "data_wait": found["data_wait"]}))
+
+
+def count(run_dir: Path) -> None:
+    """Rows of every step that are not padding, and the share of those that are."""
+    data, config = open_data(load_run(run_dir)), load_run(run_dir)
+    used, rows = [], 0
+    for step in range(config.training.steps):
+        views = [view for batch in _step(data, config, step) for view in batch.values()]
+        used.append(sum(int(view.cu_seqlens[-1]) for view in views))
+        rows += sum(view.num_rows for view in views)
+    print(json.dumps({"tokens": used, "padding": 1 - sum(used) / rows}))
+
+
+def plain(run_dir: Path) -> None:
+    """The same steps in a loop of plain torch."""
+    config = load_run(run_dir)
+    torch.set_num_threads(config.training.threads_per_rank or 1)
+    data = open_data(config)
+    objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
+    masters = [parameter.detach().clone() for parameter in objective.parameters()]
+    objective.bfloat16()
+    optimizer = torch.optim.AdamW(masters, lr=1e-4, weight_decay=0.01, fused=True)
+    seconds = []
+    for [views] in [_step(data, config, step) for step in range(config.training.steps)]:
+        started = time.perf_counter()
+        loss = global_loss(objective(views), objective.counts(views))
+        loss.backward()
+        for master, parameter in zip(masters, objective.parameters(), strict=True):
+            master.grad, parameter.grad = parameter.grad.float(), None
+        nn.utils.clip_grad_norm_(masters, 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            for master, parameter in zip(masters, objective.parameters(), strict=True):
+                parameter.copy_(master)
+        loss.item()
+        seconds.append(time.perf_counter() - started)
+    print(json.dumps({"seconds": seconds}))
+
+
+def parts(run_dir: Path) -> None:
+    """Seconds of a step by part, the mean over the run's steps after the first."""
+    config = load_run(run_dir)
+    torch.set_num_threads(config.training.threads_per_rank or 1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
+    rank = Rank(0, 1, 0, 1, torch.device("cpu"))
+    join_process_group(rank)
+    data = open_data(config)
+    engine = build_engine(config, data, rank)
+    clock = _Clock()
+    model: Any = engine.module.model
+    for name in ("encoder", "decoder"):
+        clock.watch(f"forward: {name}", getattr(model, name))
+    for step in range(config.training.steps):
+        if step == 1:
+            clock.seconds.clear()
+        with clock.of("reading"):
+            samples = data.micro_batches.samples(step * config.training.micro_batch)
+        with clock.of("masking"):
+            views = data.micro_batches.maker.apply(samples).to("cpu").views
+        with clock.of("forward"):
+            terms = engine.forward(views)
+        with clock.of("backward"):
+            engine.backward(global_loss(terms, engine.counts(views)), last=True)
+        with clock.of("optimizer"):
+            engine.step(step_plan(config.training, step).learning_rate)
+    steps = config.training.steps - 1
+    found = {name: seconds / steps for name, seconds in clock.seconds.items()}
+    found["forward: embedding, head and loss"] = found["forward"] - sum(
+        seconds for name, seconds in found.items() if name.startswith("forward: ")
+    )
+    print(json.dumps({"parts": found}))
+
+
+class _Clock:
+    """Seconds by name, of blocks and of modules' forwards."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def of(self, name: str) -> "_Block":
+        return _Block(self, name)
+
+    def watch(self, name: str, module: nn.Module) -> None:
+        """Count the calls of what the model calls of this module."""
+        for method in ("encode", "decode"):
+            if (call := getattr(module, method, None)) is not None:
+                setattr(module, method, self._timed(name, call))
+
+    def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            with self.of(name):
+                return call(*arguments)
+
+        return timed
+
+
+class _Block:
+    def __init__(self, clock: _Clock, name: str) -> None:
+        self._clock, self._name = clock, name
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        taken = time.perf_counter() - self._started
+        self._clock.seconds[self._name] = self._clock.seconds.get(self._name, 0.0) + taken
+
+
+def _step(data: Data, config: RunConfig, step: int) -> list[Views]:
+    """The micro-batches of a step, those of all ranks."""
+    training = config.training
+    first = step * training.global_batch
+    positions = range(first, first + training.global_batch, training.micro_batch)
+    return [data.micro_batches[position].to("cpu").views for position in positions]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train_step.ours", description=__doc__)
+    actions = {action.__name__: action for action in (train, count, plain, parts)}
+    parser.add_argument("action", choices=actions)
+    parser.add_argument("run", type=Path)
+    chosen = parser.parse_args()
+    actions[chosen.action](chosen.run)

@@ -1,0 +1,58 @@
+"""The benchmark of a training step: what it counts is what others count, and the whole command runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import T5Config, T5ForConditionalGeneration
+
+from benchmarks.masking_peers import t5_collator
+from benchmarks.train_step.__main__ import GOALS
+from benchmarks.train_step.corpus import corrupted_lengths
+from benchmarks.train_step.products import products
+from pipeline.model.config import ModelConfig
+
+BATCH, SOURCE, TARGET, VOCABULARY = 2, 24, 10, 96
+
+
+def test_the_products_of_a_step_are_three_times_those_of_transformers_t5() -> None:
+    shape = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 3}
+    peer = T5ForConditionalGeneration(
+        T5Config(
+            **shape, vocab_size=VOCABULARY, feed_forward_proj="gated-gelu", use_cache=False, decoder_start_token_id=0
+        )
+    )
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        peer(input_ids=torch.ones(BATCH, SOURCE, dtype=torch.long), labels=torch.ones(BATCH, TARGET, dtype=torch.long))
+    found = products(ModelConfig(**shape), VOCABULARY, BATCH, (SOURCE, TARGET))
+    unseen_half = 2 * 4 * 0.5 * BATCH * 3 * TARGET**2 * 8  # of the decoder's pairs, which transformers computes too
+    assert sum(product.flops * count for product, count in found.items()) == 3 * (
+        counter.get_total_flops() - unseen_half
+    )
+
+
+@pytest.mark.parametrize("window", [568, 96, 50])
+def test_a_whole_window_fills_the_rows_that_all_batches_are_padded_to(window: int) -> None:
+    encoder, labels, _ = t5_collator(torch.arange(window).numpy()[None] + 200, 0.15, 3.0, 7, 1)
+    assert (encoder.shape[1], labels.shape[1]) == corrupted_lengths(window)
+
+
+@pytest.mark.long
+def test_the_command_measures_every_contender(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "benchmarks.train_step", "--json", "--model", "tiny", "--vocab-size", "2000",
+        "--window", "96", "--batch", "2", "--rounds", "1", "--steps", "1", "--warm-up", "1", "--cache", str(tmp_path),
+    ]  # fmt: skip
+    outcome = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert set(GOALS) < set(outcome["ratios"])
+    assert all(ratio > 0.0 for ratio in outcome["ratios"].values())
+    fixed = outcome["figures"]["fixed"]
+    assert {name: run["padding"] for name, run in fixed.items()} == dict.fromkeys(fixed, 0.0)
+    assert outcome["figures"]["natural"]["eager"]["padding"] > 0.0
+    assert outcome["ratios"]["fixed_vs_eager"] == pytest.approx(
+        fixed["ours"]["tokens_per_s"] / fixed["eager"]["tokens_per_s"], rel=1e-3
+    )
