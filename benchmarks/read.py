@@ -1,0 +1,136 @@
+"""Reading token shards: Mtok/s of one core, beside WebDataset with one sequence a sample, and a flat memory map.
+
+1. The same drawn documents (lengths like a web corpus', log-normal around 400 tokens) as our shards, as tars of
+   sequences of one window, one or 256 in a sample, and as one flat file
+2. In each round every contender reads all of it once, in CPU seconds: `chunks` is every document of ours in the order
+   of the dataset, `windows` our stream's samples in the order of a run (drawn, packed, its documents known), the others
+   their sequences in the order of the file. `chunks_first` is the first touch, which compares digests.
+
+The named ratios are those of `windows`, which is what training reads; `chunks_*` are those of reading in order.
+"""
+
+import argparse
+import io
+import math
+import statistics
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import webdataset
+
+from benchmarks import frame
+from data_prep.config import TokenizerConfig
+from data_prep.shards import Dataset, build_chunks, build_manifest, describe_tokenizer, write_manifest, write_shard
+from data_prep.tokenizer import Tokenizer
+from data_prep.tokenizer.special import SPECIAL_PIECES
+from data_prep.tokenizer.train import train_model
+from pipeline.stream import Stream, StreamConfig
+
+GOALS = {"mtok_per_s_core": 500.0, "vs_webdataset_single": 200.0}
+SHARD_TOKENS = 4_000_000
+Reading = Callable[[], int]  # reads everything, and gives the number of tokens
+
+
+def measure(given: argparse.Namespace) -> frame.Outcome:
+    """Write the files, run the rounds."""
+    frame.on_one_core()
+    with tempfile.TemporaryDirectory(prefix="read-") as name:
+        documents = _documents(given.megatokens * 1_000_000)
+        contenders = _contenders(Path(name), documents, given.window)
+        seconds = frame.interleaved(
+            {name: partial(_work, reading) for name, reading in contenders.items()}, ("read",), given.rounds
+        )["read"]
+    tokens = sum(map(len, documents))
+    rates = {name: [tokens / taken / 1e6 for taken in found] for name, found in seconds.items()}
+    figures = {
+        "mtok_per_s_core": {name: round(statistics.median(found), 1) for name, found in rates.items()},
+        "megatokens": round(tokens / 1e6, 1),
+        "rounds": given.rounds,
+    }
+    ratios = {"mtok_per_s_core": statistics.median(rates["windows"])}
+    for name in ("webdataset_single", "webdataset_256", "memmap"):
+        ratios[f"vs_{name}"] = frame.median_ratio(seconds[name], seconds["windows"])
+        ratios[f"chunks_vs_{name}"] = frame.median_ratio(seconds[name], seconds["chunks"])
+    return frame.Outcome("read", figures, ratios, GOALS, libraries=("numpy", "webdataset"))
+
+
+def _work(reading: Reading) -> Callable[[str], object]:
+    return lambda _: reading()
+
+
+def _documents(num_tokens: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(math.log(400), 1.0, num_tokens // 400), 8, 20_000).astype(int)
+    lengths = lengths[: int(np.searchsorted(np.cumsum(lengths), num_tokens)) + 1]
+    tokens = rng.integers(len(SPECIAL_PIECES), len(SPECIAL_PIECES) + 256, int(lengths.sum()), dtype=np.uint16)
+    return np.split(tokens, np.cumsum(lengths)[:-1])
+
+
+def _contenders(folder: Path, documents: list[np.ndarray], window: int) -> dict[str, Reading]:
+    split = _our_shards(folder / "ours", documents, window)
+    stream = Stream(split, StreamConfig(window=window), seed=0)
+    flat = np.concatenate(documents)
+    (folder / "flat.bin").write_bytes(flat.tobytes())
+    sequences = flat[: len(flat) // window * window].reshape(-1, window)
+    mapped = np.memmap(folder / "flat.bin", np.uint16, "r")
+
+    def chunks(source: "Callable[[], object]" = lambda: split) -> int:
+        read: Any = source()
+        return sum(len(read.chunk(number).tokens.astype(np.int32)) for number in range(read.num_chunks))
+
+    return {
+        "chunks": chunks,
+        "chunks_first": partial(chunks, lambda: Dataset.open(folder / "ours").split("train")),
+        "windows": lambda: sum(len(stream.sample(position).tokens) for position in range(len(stream))),
+        "webdataset_single": _tars(folder / "single.tar", sequences, 1),
+        "webdataset_256": _tars(folder / "many.tar", sequences, 256),
+        "memmap": lambda: sum(
+            len(mapped[start : start + window].astype(np.int32)) for start in range(0, len(mapped), window)
+        ),
+    }
+
+
+def _our_shards(folder: Path, documents: list[np.ndarray], window: int) -> Any:
+    (folder / "tokenizer").mkdir(parents=True)
+    model = train_model([Path(__file__).read_text(encoding="utf-8")], TokenizerConfig(kind="byte"))
+    (folder / "tokenizer" / "spiece.model").write_bytes(model.model)
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    entries: list[Any] = []
+    held, count = list[tuple[str, np.ndarray]](), 0
+    for number, document in enumerate(documents):
+        held.append((f"drawn:{number}", document))
+        count += len(document)
+        if count >= SHARD_TOKENS or number == len(documents) - 1:
+            entries.append(write_shard(folder, f"shard-{len(entries):05d}", build_chunks(held, "uint16"), [window]))
+            held, count = [], 0
+    described = describe_tokenizer(folder, "tokenizer", tokenizer.digest, tokenizer.vocab_size)
+    write_manifest(folder, build_manifest("read", described, {"train": entries}, {}, {}))
+    return Dataset.open(folder).split("train")
+
+
+def _tars(path: Path, sequences: np.ndarray, per_sample: int) -> Reading:
+    with tarfile.open(path, "w") as tar:
+        for number, start in enumerate(range(0, len(sequences), per_sample)):
+            data = sequences[start : start + per_sample].tobytes()
+            member = tarfile.TarInfo(f"{number:09d}.bin")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+    def read() -> int:
+        samples: Iterator[dict[str, bytes]] = iter(webdataset.WebDataset(str(path), shardshuffle=False))
+        return sum(len(np.frombuffer(sample["bin"], np.uint16).astype(np.int32)) for sample in samples)
+
+    return read
+
+
+if __name__ == "__main__":
+    command = argparse.ArgumentParser(prog="python -m benchmarks.read", description=__doc__)
+    command.add_argument("--megatokens", type=int, default=32, help="tokens to read, in millions (default 32)")
+    command.add_argument("--window", type=int, default=568, help="tokens in a sequence (default 568)")
+    command.add_argument("--rounds", type=int, default=5, help="default 5")
+    frame.main(command, measure)
