@@ -4,6 +4,9 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from tests.recipes.conftest import dataset as dataset
 from tests.recipes.small import RECIPES, small, train
 
 DOCS = Path(__file__).parents[2] / "docs"
+STDLIB = Path(sysconfig.get_path("stdlib"))
 NEW_RECIPE = (DOCS / "new-recipe.md").read_text(encoding="utf-8")
 SCHEDULES = (DOCS / "schedules.md").read_text(encoding="utf-8")
 
@@ -65,6 +69,24 @@ def test_the_example_of_a_new_recipe_is_a_yaml_alone_and_learns(
         shown = CliRunner().invoke(cli, [*shlex.split(command)[1:], f"data.dir={dataset}"])
         assert shown.exit_code == 0, shown.output
     assert load_config("spanbert.yaml", shlex.split(run)[3:]).training.steps == 20
+
+
+@pytest.mark.long
+def test_the_commands_of_the_new_recipe_page_end_in_a_model_for_transformers(tmp_path: Path) -> None:
+    (tmp_path / "spanbert.yaml").write_text(blocks(NEW_RECIPE, "yaml")[0])
+    files = [path for package in ("json", "email", "logging") for path in (STDLIB / package).glob("*.py")]
+    lines = [json.dumps({"text": path.read_text(encoding="utf-8")}) for path in files]
+    (tmp_path / "my.jsonl").write_text("\n".join(lines))
+    small = ["data.tokenizer.vocab_size=1000", "data.workers=1"]  # fourteen files are no corpus for 30,000 pieces
+    for command in blocks(NEW_RECIPE)[-1].splitlines():
+        arguments = [*shlex.split(command), *small]
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("spanwright")), *arguments[1:]],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    exported = tmp_path / "runs" / "spanbert" / "export" / "hf"
+    assert json.loads((exported / "config.json").read_text(encoding="utf-8"))["architectures"] == ["BertForMaskedLM"]
 
 
 @pytest.mark.parametrize("example", blocks(SCHEDULES, "yaml"))
