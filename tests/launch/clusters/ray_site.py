@@ -25,6 +25,7 @@ class RaySite:
         self.token = secrets.token_hex(32)
         self.environment = {
             **os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # Ray's 15 would let whatever else runs here starve the jobs
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }  # fmt: skip
         self.address = f"http://{HEAD}:8265"
