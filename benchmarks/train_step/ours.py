@@ -98,7 +98,7 @@ def parts(run_dir: Path) -> None:
     """Seconds of a step by part, the mean over the run's steps after the first."""
     config = load_run(run_dir)
     torch.set_num_threads(config.training.threads_per_rank or 1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511", "LOCAL_RANK": "0"}
     rank = Rank(0, 1, 0, 1, torch.device("cpu"))
     join_process_group(rank)
     data = open_data(config)

@@ -160,7 +160,7 @@ def test_a_cancelled_run_saves_and_can_be_submitted_again(
         ]  # fmt: skip
         assert site.run(0, *submit).returncode == 0
         wait_for(lambda: steps_done(run_dir) >= 5)
-        with paused(run_dir) as rank:
+        with paused(run_dir, rank=0) as rank:  # the leader's, who is told for all
             done = site.run(0, *SPANWRIGHT, "cancel", str(run_dir))
             assert done.returncode == 0, done.stderr
             wait_for(lambda: is_told_to_stop(rank))
