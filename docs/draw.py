@@ -1,15 +1,14 @@
 """Draws the documentation's pictures.
 
     python docs/draw.py flow
-    python docs/draw.py loss RUN --killed-at STEP
+    python docs/draw.py report RUN
     python docs/draw.py patterns
 
-Needs matplotlib (the `dev` extra). The loss picture is drawn from a run's own metrics.jsonl. Those of attention
-patterns (docs/kernels.md) are drawn from the patterns themselves, as SVG: the same bytes on every machine.
+Needs the `dev` extra, and chromium for the report: its picture is the beginning of the page that RUN has. Those of
+attention patterns (docs/kernels.md) are drawn from the patterns themselves, as SVG: the same bytes on every machine.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,22 +61,17 @@ def draw_flow(path: Path) -> None:
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
-def draw_loss(metrics: Path, path: Path, killed_at: int | None) -> None:
-    """Training and held-out loss by step."""
-    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    trained = [(r["step"], r["loss"]) for r in records if "loss" in r]
-    heldout = [(r["step"], r["heldout_loss"]) for r in records if "heldout_loss" in r]
-    figure, axes = plt.subplots(figsize=(8, 3.4))
-    axes.plot(*zip(*trained, strict=True), color=ACCENT, linewidth=1, alpha=0.7, label="training")
-    axes.plot(*zip(*heldout, strict=True), color=INK, marker="o", label="held-out")
-    if killed_at is not None:
-        axes.axvline(killed_at, color="#b3261e", linestyle="--", label=f"SIGKILL after step {killed_at}, then resumed")
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per target token)")
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+def picture_report(page: Path, path: Path) -> None:
+    """The beginning of a report, down to the first chart."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        shown = chromium.new_page(viewport={"width": 1120, "height": 800}, color_scheme="light")
+        shown.goto(page.resolve().as_uri())
+        shown.add_style_tag(content="#run { display: none; }")
+        shown.screenshot(path=path)
+        chromium.close()
 
 
 CELL, MARGIN, LABELS = 16, 6, 22  # pixels: a key's width and a query's height, around the picture, beside the cells
@@ -190,9 +184,8 @@ def pattern_svg(figure: PatternFigure) -> str:
 def main() -> None:
     """Draw what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture", choices=("flow", "loss", "patterns"))
+    parser.add_argument("picture", choices=("flow", "report", "patterns"))
     parser.add_argument("run", nargs="?", type=Path)
-    parser.add_argument("--killed-at", type=int)
     arguments = parser.parse_args()
     if arguments.picture == "flow":
         draw_flow(IMAGES / "flow.png")
@@ -200,9 +193,9 @@ def main() -> None:
         for name, figure in pattern_figures().items():
             (IMAGES / f"pattern-{name}.svg").write_text(pattern_svg(figure), encoding="utf-8")
     elif arguments.run is None:
-        parser.error("loss needs the RUN folder")
+        parser.error("report needs the RUN folder")
     else:
-        draw_loss(arguments.run / "train" / "metrics.jsonl", IMAGES / "demo-loss.png", arguments.killed_at)
+        picture_report(arguments.run / "report.html", IMAGES / "report.png")
 
 
 if __name__ == "__main__":

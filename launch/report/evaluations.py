@@ -6,6 +6,9 @@ from typing import Any
 
 from pipeline.evaluation.intervals import bootstrap_interval
 
+_ASKED = ("dataset", "split", "samples", "labels", "gaps", "hidden_tokens", "queries")
+"""Settings of a probe that say which items it asked: values are paired only where they are the same."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -49,14 +52,20 @@ def group_tables(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, str, list
 
 
 def _figures(probes: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Every metric by probe and name; `values` are with the first of a probe, whose queries they are."""
+    """Every metric by probe and name; `values` and `asked` are with the first of a probe, whose items they are of."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for probe, content in probes.items():
         for number, (name, value) in enumerate((content.get("metrics") or {}).items()):
             figure = _figure(value)
             if figure is not None:
-                found[probe, name] = {**figure, "values": content.get("values") if number == 0 else None}
+                values = content.get("values") if number == 0 else None
+                found[probe, name] = {**figure, "values": values, "asked": _asked(content)}
     return found
+
+
+def _asked(probe: Mapping[str, Any]) -> list[Any]:
+    settings = probe.get("settings") or {}
+    return [settings.get(name) for name in _ASKED]
 
 
 def _value(figure: Any) -> str:
@@ -85,7 +94,7 @@ def _cell(figure: dict[str, Any] | None, first: dict[str, Any] | None, number: i
 def _difference(figure: dict[str, Any], first: dict[str, Any]) -> tuple[str, str]:
     """Whether it differs from the first run's, and by what that is told: the same items, else the two intervals."""
     items, firsts = figure.get("values"), first.get("values")
-    if items and firsts and len(items) == len(firsts):
+    if items and firsts and len(items) == len(firsts) and figure["asked"] == first["asked"]:
         between = bootstrap_interval([a - b for a, b in zip(items, firsts, strict=True)])
         told = f"difference {between.mean:+.3g} ({between.low:+.3g} to {between.high:+.3g}), paired bootstrap"
         return _direction(between.low, between.high), told

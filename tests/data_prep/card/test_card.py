@@ -11,6 +11,7 @@ import pytest
 
 from data_prep.config import DataConfig
 from data_prep.shards import Dataset, audit_dataset
+from tests.browser import needs_chromium, open_browser
 
 SECTIONS = ("dataset", "flow", "lengths", "languages", "sources", "tokenizer", "documents", "config")
 OF_SOME = ("duplicates", "mixture", "columns")  # only where there is something to say
@@ -167,3 +168,12 @@ def test_the_smallest_corpora_have_a_card(
     )
     page = Page((tmp_path / "out/card.html").read_text(encoding="utf-8"))
     assert sorted(page.sections) == sorted((*SECTIONS, "columns"))
+
+
+@needs_chromium
+def test_the_card_reads_well_light_and_dark_wide_and_narrow(dataset: Path) -> None:
+    with open_browser() as browser:
+        for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
+            with browser.see(dataset / "card.html", width, scheme) as seen:
+                assert seen.problems() == []
+                assert "What each stage dropped" in seen.text("#flow")
