@@ -85,14 +85,37 @@ def export(config: str, overrides: tuple[str, ...], targets: tuple[str, ...]) ->
     run_stages(load_config(config, (*overrides, *wanted)), ("export",))
 
 
-@cli.command(short_help="Held-out loss and filled-in snippets", epilog=CONFIG_HELP)
-@config_arguments
-def evaluate(config: str, overrides: tuple[str, ...]) -> None:
-    """Held-out loss before and after, and snippets the exported model fills in."""
+@cli.command(short_help="What a run or an export has learned, by probes", epilog=CONFIG_HELP)
+@click.argument("target", metavar="RUN|EXPORT", required=False)
+@click.argument("words", metavar="[PROBES]... [OVERRIDES]...", nargs=-1)
+@click.option("--list", "lists", is_flag=True, help="The probes there are, and what each needs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--step", type=click.IntRange(min=0), help="Of a run: the checkpoint of this step (default: the newest).")
+@click.option("--data", type=click.Path(path_type=Path), help="Ask about other text: a dataset's folder, or a YAML.")
+@click.option("--pairs", type=click.Path(path_type=Path), help='Retrieval: JSON lines {"query": ..., "text": ...}.')
+@click.option("--beside", multiple=True, type=click.Path(path_type=Path), help="Retrieval: a model to stand beside.")
+def evaluate(target: str | None, words: tuple[str, ...], lists: bool, **options: Any) -> None:
+    """What a run or an exported model has learned.
+
+    Without PROBES: the run's evaluation stage (held-out loss, filled-in snippets). With them, or `all`: each is asked
+    of the newest checkpoint, or of the exported folder by the library it was made for. Results lie in
+    RUN/evaluation/STEP.json.
+    """
+    from launch.evaluation import Request, evaluate_request, probe_table
+
+    if lists:
+        console.print(probe_table())
+        return
+    if target is None:
+        raise InputError("evaluate: give a run, a config or an exported folder; --list shows the probes.")
+    request = Request.of_words(target, words, **options)
+    if not request.is_stage:
+        evaluate_request(request)
+        return
     from launch.stages import run_stages
     from pipeline.config import load_config
 
-    run_stages(load_config(config, overrides), ("evaluate",))
+    run_stages(load_config(target, request.overrides), ("evaluate",))
 
 
 @cli.command(short_help="What encoder, decoder and loss get; a dataset's documents", epilog=CONFIG_HELP)

@@ -24,7 +24,7 @@ from pipeline.config import RunConfig
 Result = dict[str, Any]
 Launch = Callable[[RunConfig], int]
 """Trains a run whose folder has its config; returns the exit code, its message on standard error."""
-EXPORT_RECORD = "export.json"
+EXPORT_RECORD, EVALUATION = "export.json", "evaluation"
 
 
 def prep(config: RunConfig) -> Result:
@@ -108,15 +108,17 @@ def _record_export(config: RunConfig, target: str, figures: Result) -> None:
 
 def evaluate(config: RunConfig) -> Result:
     """Held-out loss before and after training, and held-out snippets filled in by the exported model."""
-    from pipeline.evaluation.by_group import heldout_by_group
+    from pipeline.evaluation.run import evaluate_run
     from pipeline.evaluation.snippets import can_fill_in, fill_in_snippets
-    from pipeline.training.assembly import open_data
 
+    place, found = evaluate_run(config, config.evaluation.probes, lenient=True)
+    probes = {name: figures.as_json() for name, figures in found if not isinstance(figures, str)}
     result = json.loads((config.train_dir / "result.json").read_text(encoding="utf-8"))
     return {
         "heldout_loss_before": result["heldout_loss_before"],
         "heldout_loss_after": result["heldout_loss_after"],
-        "groups": heldout_by_group(config, open_data(config), config.evaluation.groups),
+        "probes": {name: {key: probe[key] for key in ("metrics", "groups")} for name, probe in probes.items()},
+        "results": str(place.path),
         "fills_in": can_fill_in(config),
         "filled_in": fill_in_snippets(config),
     }
@@ -141,6 +143,7 @@ def remove_training_state(config: RunConfig) -> None:
         store.remove(name)
     shutil.rmtree(config.train_dir, ignore_errors=True)
     shutil.rmtree(config.export_dir, ignore_errors=True)
+    shutil.rmtree(config.run_dir / EVALUATION, ignore_errors=True)
 
 
 def check_continues(config: RunConfig, start: Start) -> None:
@@ -196,7 +199,9 @@ def _about_evaluate(config: RunConfig, result: Result) -> Iterator[str]:
         yield f"held-out loss {before:.3f} at step 0, {after:.3f} now ({1 - after / before:.0%} lower)"
     else:
         yield "no held-out loss: the corpus was too small to hold a document out"
-    yield from _about_groups(result.get("groups", {}))
+    yield from _about_probes(result.get("probes", {}))
+    if result.get("probes"):
+        yield _shown(Path(result["results"]))
     if config.evaluation.fill_in and not result["filled_in"] and result["fills_in"]:
         yield "no text filled in: no held-out document is long enough to hide words in"
     for snippet in result["filled_in"]:
@@ -207,15 +212,26 @@ def _about_evaluate(config: RunConfig, result: Result) -> Iterator[str]:
         yield from (f"    {line}" for line in snippet["text"].splitlines())
 
 
-def _about_groups(groups: Result) -> Iterator[str]:
-    """The loss of each source and language; where there is one group only, it is the whole."""
-    for kind, found in groups.items():
-        if kind == "all" or len(found) > 1:
-            for name, figures in found.items():
-                bits = figures["bits_per_byte"]
-                of = "of all" if kind == "all" else f"of {kind} {name}"
-                told = f", {bits:.3f} bits per byte" if bits is not None else ""
-                yield f"held-out loss {of}: {figures['loss']:.3f}{told} ({count(figures['labels'])} labels)"
+def _about_probes(probes: Result) -> Iterator[str]:
+    """The held-out loss of all, of each source and language (where there are several); of other probes the figures."""
+    heldout = probes.get("heldout", {"metrics": {}, "groups": {}})
+    for (kind, name), metrics in _groups(heldout):
+        bits = metrics.get("bits_per_byte")
+        told = f", {bits['value']:.3f} bits per byte" if bits else ""
+        labels = f" ({count(metrics['labels']['value'])} labels)" if "labels" in metrics else ""
+        yield f"held-out loss of {kind}{name}: {metrics['loss']['value']:.3f}{told}{labels}"
+    for name, probe in probes.items():
+        if name != "heldout":
+            figures = (f"{metric} {figure['value']:.4g}" for metric, figure in probe["metrics"].items())
+            yield f"{name}: {', '.join(figures)}"
+
+
+def _groups(probe: Result) -> Iterator[tuple[tuple[str, str], Result]]:
+    if probe["metrics"]:
+        yield ("", "all"), probe["metrics"]
+    for kind, found in probe["groups"].items():
+        if len(found) > 1:
+            yield from (((f"{kind} ", name), metrics) for name, metrics in found.items())
 
 
 def _shown(path: Path) -> str:

@@ -39,6 +39,7 @@ HOMES = {
     "sentencepiece": ("data_prep/tokenizer/", "data_prep/plan.py", "data_prep/tasks/"),
     "rensa": ("data_prep/stages/duplicates/minhash.py",),
     "scipy": ("data_prep/stages/duplicates/components.py", "pipeline/evaluation/intervals.py"),
+    "bm25s": ("pipeline/evaluation/",),
     "ftfy": ("data_prep/stages/rules/repair.py",),
     "py3langid": ("data_prep/stages/language.py",),
     "icu4py": ("data_prep/columns/icu.py",),

@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.claims.bm25 import bm25_scores
 from benchmarks.claims.runs import Runs
+from pipeline.evaluation.bm25 import bm25_scores
 from pipeline.evaluation.encoding import Pooling
 from pipeline.evaluation.retrieval import Ranks, cosine_scores, ranks
 

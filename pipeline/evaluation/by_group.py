@@ -21,15 +21,12 @@ import torch
 from data_prep.columns.origin import lang_code
 from data_prep.tokenizer import Tokenizer
 from pipeline.batch import IGNORED_LABEL, Views
-from pipeline.checkpoint.weights import CheckpointWeights, newest_checkpoint
-from pipeline.config import RunConfig
-from pipeline.objectives import build_objective
+from pipeline.evaluation.texts import LANGUAGE, source_of
 from pipeline.stream import Sample
 from pipeline.training.assembly import Data
 from pipeline.training.heldout import HeldOut
 
-LANGUAGE = "lang"
-OTHERS = "others"
+ALL, OTHERS = "all", "others"
 
 
 @dataclass
@@ -62,31 +59,33 @@ class Sums:
         return {"loss": loss, "labels": sum(self.counts.values()), "bits_per_byte": bits}
 
 
-def heldout_by_group(config: RunConfig, data: Data, most: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """{"all" | "source" | "language": {name: figures}} of the newest checkpoint; the `most` largest groups by name.
+@dataclass(frozen=True)
+class GroupedLoss:
+    """{"all" | "source" | "language": {name: figures}}, and the loss of each held-out sample, in order."""
+
+    groups: dict[str, dict[str, dict[str, Any]]]
+    samples: list[float]
+
+
+def heldout_by_group(objective: Any, data: Data, most: int) -> GroupedLoss:
+    """Of a trained objective in float32; the `most` largest groups by name.
 
     Empty where nothing was held out. Languages only where the dataset has them for each document.
     """
     if data.heldout is None or not most:
-        return {}
-    objective = _trained_objective(config, data)
+        return GroupedLoss({}, [])
     kinds: dict[str, dict[str, Sums]] = defaultdict(lambda: defaultdict(Sums))
+    losses = []
     for sample, views in _samples(data.heldout):
         for kind, names in _groups(sample, data).items():
             for name in dict.fromkeys(names):
                 shown = _labels_of(views, [other == name for other in names])
-                kinds[kind][name].add(_terms(objective, shown), _label_bytes(shown, data.tokenizer))
+                terms = _terms(objective, shown)
+                kinds[kind][name].add(terms, _label_bytes(shown, data.tokenizer))
+                if kind == ALL:
+                    losses.append(math.fsum(float(total) / max(count, 1) for total, count in terms.values()))
     found = {kind: largest_groups(groups, most) for kind, groups in kinds.items()}
-    return {kind: groups for kind, groups in found.items() if groups}
-
-
-def _trained_objective(config: RunConfig, data: Data) -> Any:
-    objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
-    weights = CheckpointWeights(newest_checkpoint(config.checkpoints))
-    with torch.no_grad():
-        for name, parameter in sorted(objective.named_parameters()):
-            parameter.copy_(weights[name])
-    return objective.eval()
+    return GroupedLoss({kind: groups for kind, groups in found.items() if groups}, losses)
 
 
 def _samples(heldout: HeldOut) -> Iterator[tuple[Sample, Views]]:
@@ -100,19 +99,11 @@ def _samples(heldout: HeldOut) -> Iterator[tuple[Sample, Views]]:
 def _groups(sample: Sample, data: Data) -> dict[str, list[str]]:
     """The group of each sequence, by kind."""
     documents = sample.documents
-    found = {"all": ["all"] * len(documents), "source": [source_of(part.document_id) for part in documents]}
+    found = {ALL: [ALL] * len(documents), "source": [source_of(part.document_id) for part in documents]}
     if LANGUAGE in data.dataset.manifest.columns:
         numbers = sample.split.chunk(sample.chunk).column(LANGUAGE)
         found["language"] = [lang_code(int(numbers[document])) or "unknown" for document in sample.document_numbers]
     return found
-
-
-def source_of(document_id: str) -> str:
-    """The file of records that a document is one of, or the folder its own file lies in ("." for none)."""
-    file, _, record = document_id.rpartition(":")
-    if file and record.isdecimal():
-        return file
-    return document_id.rpartition("/")[0] or "."
 
 
 def _labels_of(views: Views, kept: Sequence[bool]) -> Views:

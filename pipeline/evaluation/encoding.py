@@ -15,13 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from data_prep.errors import SpanwrightError
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import Batch
 from pipeline.checkpoint.weights import load_weights, newest_checkpoint
 from pipeline.config import RunConfig
-from pipeline.corruption.layout import InPlace
-from pipeline.corruption.sampling import indices_within, offsets_of
+from pipeline.evaluation.model import flat_batch
+from pipeline.evaluation.subject import objective_with
 from pipeline.model.pretrained import EncoderModel
 from pipeline.objectives import build_objective
 
@@ -35,17 +34,7 @@ def load_objective(config: RunConfig, vocab_size: int) -> nn.Module:
 
     In float32 on the CPU, ready to be asked. InputError when nothing has been trained.
     """
-    weights = load_weights(newest_checkpoint(config.checkpoints))
-    objective = build_objective(config.objective, config.model, vocab_size, config.run.seed)
-    parameters = dict(objective.named_parameters())
-    if wrong := sorted(weights.keys() ^ parameters.keys()):
-        raise SpanwrightError(
-            f"{config.checkpoints}: not a checkpoint of this objective: {wrong[0]} is in one of them only"
-        )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-    return objective.eval()
+    return objective_with(config, vocab_size, load_weights(newest_checkpoint(config.checkpoints)))
 
 
 @dataclass(frozen=True)
@@ -61,8 +50,7 @@ class TextEncoder:
     @classmethod
     def of_run(cls, config: RunConfig, special: SpecialTokens, vocab_size: int, trained: bool = True) -> "TextEncoder":
         """The encoder of a run, trained or with its first weights; texts are as long as its longest sequences."""
-        layout = config.corruption.layout
-        has_ends = isinstance(layout, InPlace) and layout.ends
+        has_ends = getattr(config.corruption.layout, "ends", False)
         longest = config.stream.window // config.stream.spans_per_piece
         if trained:
             objective: Any = load_objective(config, vocab_size)
@@ -73,16 +61,7 @@ class TextEncoder:
     def batch(self, texts: Sequence[Tokens]) -> Batch:
         """The texts one after another, as torch tensors."""
         head, tail = ([self.special.cls], [self.special.sep]) if self.has_ends else ([], [])
-        rows = [np.concatenate([head, text[: self.max_tokens], tail]).astype(np.int32) for text in texts]
-        offsets = offsets_of(np.array([len(row) for row in rows], np.int64))
-        indices = indices_within(offsets).astype(np.int32)
-        return Batch(
-            tokens=np.concatenate(rows),
-            positions=indices,
-            cu_seqlens=offsets.astype(np.int32),
-            sample_rows=indices,
-            sample_positions=np.repeat(np.arange(len(rows)), np.diff(offsets)),
-        ).to("cpu")
+        return flat_batch([np.concatenate([head, text[: self.max_tokens], tail]).astype(np.int32) for text in texts])
 
     @torch.no_grad()
     def states(self, texts: Sequence[Tokens]) -> Iterator[torch.Tensor]:

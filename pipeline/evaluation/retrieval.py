@@ -26,6 +26,11 @@ def reciprocal_ranks(ranks_Q: Ranks, cutoff: int = 10) -> FloatArray:
     return np.where(ranks_Q <= cutoff, 1.0 / ranks_Q, 0.0)
 
 
+def discounted_gains(ranks_Q: Ranks, cutoff: int = 10) -> FloatArray:
+    """[Q] float64: 1 / log2(1 + rank), and 0 behind `cutoff`; with one right document each, the mean is nDCG@cutoff."""
+    return np.where(ranks_Q <= cutoff, 1.0 / np.log2(1.0 + ranks_Q), 0.0)
+
+
 def found(ranks_Q: Ranks, cutoff: int) -> FloatArray:
     """[Q] float64: 1 where the document is among the first `cutoff`; the mean is recall@cutoff."""
     return (ranks_Q <= cutoff).astype(np.float64)

@@ -4,14 +4,14 @@ Invariant: the loss is "sum over the samples / count", for any number of ranks. 
 forwards (ZeRO-3 gathers weights in each); one that has nothing left repeats a micro-batch and does not count it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
-from pipeline.batch import MicroBatch
+from pipeline.batch import MicroBatch, Views
 from pipeline.training.collective import sum_integers
-from pipeline.training.engine import Engine
+from pipeline.training.engine import Engine, Terms
 from pipeline.training.loader import SampleSource, ViewMaker
 from pipeline.training.loop import global_means
 
@@ -43,14 +43,33 @@ class HeldOut:
 def evaluate(engine: Engine, heldout: HeldOut) -> dict[str, float]:
     """Mean held-out loss by term. Collective."""
     rank = engine.rank
-    sums: dict[str, float] = {}
-    counts: dict[str, int] = {}
     engine.module.eval()
-    with torch.no_grad():
-        for micro_batch, counted in heldout.of_rank(rank.index, rank.world_size):
-            terms = engine.forward(micro_batch.to(rank.device).views)
-            for term, (total, count) in terms.items():
-                sums[term] = sums.get(term, 0.0) + total.item() * counted
-                counts[term] = counts.get(term, 0) + count * counted
+    sums, counts = rank_sums(engine.forward, heldout, rank.index, rank.world_size, rank.device)
     engine.module.train()
     return global_means(sums, dict(zip(counts, sum_integers(list(counts.values())), strict=True)))
+
+
+@torch.no_grad()
+def rank_sums(
+    forward: Callable[[Views], Terms], heldout: HeldOut, rank: int, world_size: int, device: torch.device
+) -> tuple[dict[str, float], dict[str, int]]:
+    """One rank's sums and counts by term, in the order that training adds them."""
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for micro_batch, counted in heldout.of_rank(rank, world_size):
+        for term, (total, count) in forward(micro_batch.to(device).views).items():
+            sums[term] = sums.get(term, 0.0) + total.item() * counted
+            counts[term] = counts.get(term, 0) + count * counted
+    return sums, counts
+
+
+def means_of_ranks(forward: Callable[[Views], Terms], heldout: HeldOut, world_size: int) -> dict[str, float]:
+    """`evaluate` in one process on the CPU, added up as `world_size` ranks did."""
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for rank in range(world_size):
+        own, counted = rank_sums(forward, heldout, rank, world_size, torch.device("cpu"))
+        for term, total in own.items():
+            sums[term] = sums.get(term, 0.0) + total
+            counts[term] = counts.get(term, 0) + counted[term]
+    return {term: total / max(counts[term], 1) for term, total in sums.items()}

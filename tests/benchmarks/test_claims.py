@@ -13,13 +13,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.claims.__main__ import CLAIMS, main
-from benchmarks.claims.bm25 import bm25_scores, words_of
 from benchmarks.claims.claim import verdict
 from benchmarks.claims.cloze import QUESTIONS
 from benchmarks.claims.flops import training_flops
 from benchmarks.claims.runs import Runs, Size
 from benchmarks.claims.token_roles import NO_ROLE, ROLES, roles_of
 from pipeline.batch import IGNORED_LABEL, Batch
+from pipeline.evaluation.bm25 import bm25_scores, words_of
 from pipeline.evaluation.intervals import Interval
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import open_data

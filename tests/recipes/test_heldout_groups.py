@@ -31,13 +31,15 @@ def test_the_sources_add_up_to_the_held_out_loss_of_training(
 ) -> None:
     # The held-out documents of this corpus lie in one folder: each is a source of its own here.
     monkeypatch.setattr(by_group, "source_of", lambda document_id: document_id)
-    config, data, objective = trained(recipe, dataset, tmp_path)
-    groups = heldout_by_group(config, data, most=12)
+    _, data, objective = trained(recipe, dataset, tmp_path)
+    found = heldout_by_group(objective.eval(), data, most=12)
+    groups = found.groups
     (everything,) = groups["all"].values()
     # float32 sums over other micro-batches
     assert everything["loss"] == pytest.approx(heldout_loss(objective, data), rel=1e-5)
     sources = groups["source"].values()
     assert len(sources) > 1
+    assert len(found.samples) == 20
     assert sum(figures["labels"] for figures in sources) == everything["labels"]
     if recipe == "t5_span":  # one term: the mean over labels of the groups' means
         total = sum(figures["loss"] * figures["labels"] for figures in sources)
@@ -59,13 +61,13 @@ def test_the_smaller_groups_are_told_together() -> None:
 
 
 def test_bits_per_byte_are_the_loss_over_the_bytes_that_the_labels_stand_for(dataset: Path, tmp_path: Path) -> None:
-    config, data, _ = trained("t5_span", dataset, tmp_path)
+    _, data, objective = trained("t5_span", dataset, tmp_path)
     assert data.heldout is not None
     num_bytes = 0
     for position in range(20):
         labels = data.heldout.maker.apply([data.heldout.source.sample(position)]).views["decoder"].labels
         num_bytes += len(data.tokenizer.decode(labels[labels >= 0]).encode())
-    (everything,) = heldout_by_group(config, data, most=1)["all"].values()
+    (everything,) = heldout_by_group(objective.eval(), data, most=1).groups["all"].values()
     bits = everything["loss"] * everything["labels"] / math.log(2)
     assert everything["bits_per_byte"] == pytest.approx(bits / num_bytes, rel=1e-6)
 
@@ -73,8 +75,8 @@ def test_bits_per_byte_are_the_loss_over_the_bytes_that_the_labels_stand_for(dat
 @pytest.mark.long
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_tells_its_groups(recipe: str, dataset: Path, tmp_path: Path) -> None:
-    config, data, _ = trained(recipe, dataset, tmp_path)
-    groups = heldout_by_group(config, data, most=3)
+    _, data, objective = trained(recipe, dataset, tmp_path)
+    groups = heldout_by_group(objective.eval(), data, most=3).groups
     assert groups == {} if recipe in ("rts", "c_rts") else groups["all"]["all"]["labels"] > 0
 
 
