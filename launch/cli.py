@@ -85,7 +85,7 @@ def export(config: str, overrides: tuple[str, ...], targets: tuple[str, ...]) ->
     run_stages(load_config(config, (*overrides, *wanted)), ("export",))
 
 
-@cli.command(short_help="What a run or an export has learned, by probes", epilog=CONFIG_HELP)
+@cli.command(short_help="What a run or an export has learned", epilog=CONFIG_HELP)
 @click.argument("target", metavar="RUN|EXPORT", required=False)
 @click.argument("words", metavar="[PROBES]... [OVERRIDES]...", nargs=-1)
 @click.option("--list", "lists", is_flag=True, help="The probes there are, and what each needs.")

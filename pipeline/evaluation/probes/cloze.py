@@ -26,14 +26,15 @@ def measure(subject: Subject) -> Figures:
         languages = sorted({language_of(document) for document in subject.texts.documents})
         raise InputError(f"probe cloze: no questions could be made of this text (languages: {', '.join(languages)})")
     filler, frequencies = GapFiller(subject), _frequencies(subject)
-    metrics, beside, values = {}, {}, []
+    metrics, beside = {}, {}
+    values: list[float] = []
     for name, own in by_class.items():
         if own:
             scores = filler.log_probabilities([question.gap for question in own], [q.candidates for q in own])
             right = [_is_first(row) for row in scores]
             metrics[f"{name}_accuracy"] = Figure.mean(right)
             beside[f"{name}_accuracy"] = Figure.mean([_most_frequent(question, frequencies) for question in own])
-            values += right
+            values = values or right
     settings = {
         **subject.texts.settings,
         "questions": {name: len(own) for name, own in by_class.items()},
