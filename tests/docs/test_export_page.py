@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SMALL = (
     "data.tokenizer={vocab_size: 1024, sample_bytes: 200000}", "stream.window=128", "data.heldout_fraction=0.1",
     "training.global_batch=16", "training.micro_batch=4", "training.heldout_samples=8", "training.evaluate_every=null",
-    "training.threads_per_rank=1", "training.steps=4",
+    "training.threads_per_rank=1", "training.steps=4", "training.schedule={kind: inverse_sqrt}",
 )  # fmt: skip
 
 
