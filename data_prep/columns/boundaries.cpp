@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "boundaries_cjk.h"
 #include "boundaries_icu.h"
 #include "boundaries_sentences.h"
 #include "boundaries_text.h"
@@ -23,8 +24,8 @@ enum WordKind : int32_t { kNoWords = 0, kUnicodeWords = 1, kRunsOfSpace = 2 };
 
 class Finder {
  public:
-  Finder(const Property* table, Sentences sentences, IcuWords icu)
-      : table_(table, table + 0x110000), sentences_(std::move(sentences)), icu_(std::move(icu)) {
+  Finder(const Property* table, Sentences sentences, IcuWords icu, CjkWords cjk)
+      : table_(table, table + 0x110000), sentences_(std::move(sentences)), icu_(std::move(icu)), cjk_(std::move(cjk)) {
     for (Property& property : table_) property = WithEvent(property);
   }
 
@@ -51,31 +52,60 @@ class Finder {
         characters_.marks[place] |= kWordStart;
   }
 
-  // Line by line where a dictionary is needed: ICU those that need it.
+  // Line by line where a dictionary is needed.
   bool MarkWords() {
     Characters& text = characters_;
     if (!text.dictionary) {
       if (text.count) words_.Mark(text, 0, text.count);
       return true;
     }
-    bool dictionary = false;
-    for (int64_t first = 0, place = 0; place < text.count; ++place) {
-      const int own = WordOf(text.properties[place]);
-      dictionary |= IsDictionary(text.properties[place]);
-      const bool between = own == kWordCr && place + 1 < text.count && WordOf(text.properties[place + 1]) == kWordLf;
-      if (place + 1 < text.count && (between || !Words::IsEnd(own))) continue;
-      if (!dictionary) words_.Mark(text, first, place + 1);
-      else if (!icu_.Mark(text, first, place + 1)) return false;
-      first = place + 1;
-      dictionary = false;
+    for (int64_t first = 0; first < text.count;) {
+      bool dictionary = false, plain = static_cast<bool>(cjk_);
+      const int64_t last = LineEnd(first, &dictionary, &plain);
+      if (!dictionary || plain) words_.Mark(text, first, last);
+      else if (!icu_.Mark(text, first, last)) return false;
+      if (dictionary && plain) MarkCjk(first, last);
+      first = last;
     }
     return true;
+  }
+
+  // Where the line that begins at `first` ends; whether any character needs a dictionary, and cleared if one of them is not
+  // for `cjk_` or touches what it may belong to.
+  int64_t LineEnd(int64_t first, bool* dictionary, bool* plain) const {
+    const Characters& text = characters_;
+    Property before = 0;
+    for (int64_t place = first; place < text.count; ++place) {
+      const Property found = text.properties[place];
+      const int own = WordOf(found);
+      if (IsDictionary(found)) {
+        *dictionary = true;
+        *plain &= IsPlainCjk(found) && !Words::Clings(WordOf(before));
+      } else {
+        *plain &= !(IsPlainCjk(before) && Words::Clings(own));
+        const bool between = own == kWordCr && place + 1 < text.count && WordOf(text.properties[place + 1]) == kWordLf;
+        if (Words::IsEnd(own) && !between) return place + 1;
+      }
+      before = found;
+    }
+    return text.count;
+  }
+
+  void MarkCjk(int64_t first, int64_t last) {
+    const auto is_plain = [&](int64_t place) { return IsPlainCjk(characters_.properties[place]); };
+    for (int64_t place = first; place < last; ++place) {
+      if (!is_plain(place)) continue;
+      const int64_t begin = place;
+      while (place < last && is_plain(place)) ++place;
+      cjk_.Mark(characters_, begin, place);
+    }
   }
 
   std::vector<Property> table_;
   const Words words_;
   Sentences sentences_;
   IcuWords icu_;
+  CjkWords cjk_;
   Characters characters_;
 };
 
@@ -86,17 +116,19 @@ class Finder {
 extern "C" {
 
 // `table`: a property for each code point. `running_text`: the rules of `sents.py`, with its `abbreviations`, separated
-// by spaces, the longest of which has `longest` characters. ICU's iterator and functions: see IcuWords. Null: no memory.
+// by spaces, the longest of which has `longest` characters. ICU's iterator and functions: see IcuWords. `dictionary`: ICU's of
+// Chinese and Japanese (see Dictionary), or null, and all their words are asked of ICU. Null: no memory.
 EXPORTED void* boundaries_new(const uint16_t* table, int32_t running_text, const char* abbreviations, int64_t longest,
                               void* iterator, void (*set_text)(void*, const char16_t*, int32_t, int32_t*),
-                              int32_t (*next)(void*)) try {
+                              int32_t (*next)(void*), const uint16_t* dictionary) try {
   std::unordered_set<std::string> words;
   for (const char* at = abbreviations; *at;) {
     const char* const end = at + std::strcspn(at, " ");
     words.emplace(at, end);
     at = *end ? end + 1 : end;
   }
-  return new Finder(table, Sentences(running_text != 0, std::move(words), longest), IcuWords{iterator, set_text, next});
+  return new Finder(table, Sentences(running_text != 0, std::move(words), longest), IcuWords{iterator, set_text, next},
+                    CjkWords(dictionary));
 } catch (const std::bad_alloc&) {
   return nullptr;
 }

@@ -4,7 +4,8 @@ Invariant: the marks are those of `words.py`, `sents.py` and `characters.py`, wh
 work where this cannot: without a compiler, for segmenters of other packages, and for an ICU with other rules (a sample
 of all pairs of character classes is compared first).
 
-Words of scripts that are written without spaces are ICU's affair: the C++ code calls it for lines that have any.
+Words of scripts that are written without spaces need a dictionary. Chinese and Japanese are looked up in ICU's here, as
+ICU does it (compared at first as well); for lines with other such scripts or rare characters, ICU itself is called.
 """
 
 import ctypes
@@ -18,8 +19,8 @@ import numpy as np
 
 from data_prep import native
 from data_prep.columns.characters import Characters
-from data_prep.columns.icu import icu_sentences, icu_word_iterator, icu_words
-from data_prep.columns.properties import DICTIONARY_BIT, character_properties
+from data_prep.columns.icu import icu_cjk_dictionary, icu_sentences, icu_word_iterator, icu_words
+from data_prep.columns.properties import CJK_BIT, DICTIONARY_BIT, character_properties
 from data_prep.columns.sents import ABBREVIATIONS
 
 SOURCE = Path(__file__).with_name("boundaries.cpp")
@@ -30,9 +31,14 @@ _POINTER, _INT64, _INT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
 
 
 class Boundaries:
-    """Finds words of kind `words` and sentences of kind `sents` (None: none). Not for several threads at a time."""
+    """Finds words of kind `words` and sentences of kind `sents` (None: none). Not for several threads at a time.
 
-    def __init__(self, library: ctypes.CDLL, words: str | None, sents: str | None) -> None:
+    `dictionary` is `icu_cjk_dictionary`'s; without it, ICU itself looks Chinese and Japanese up.
+    """
+
+    def __init__(
+        self, library: ctypes.CDLL, words: str | None, sents: str | None, dictionary: int | None = None
+    ) -> None:
         self._library = library
         self._words, self._sents = WORD_KINDS[words], sents is not None
         self._handle = library.boundaries_new(
@@ -41,6 +47,7 @@ class Boundaries:
             " ".join(sorted(ABBREVIATIONS)).encode(),
             max(map(len, ABBREVIATIONS)),
             *icu_word_iterator(),
+            dictionary,
         )
         if not self._handle:
             raise MemoryError
@@ -90,7 +97,7 @@ def boundaries(words: str | None, sents: str | None) -> Boundaries | None:
     library = native_library() if words in WORD_KINDS else None
     if library is None or not _rules_are_those_of_icu():
         return None
-    return Boundaries(library, words, sents)
+    return Boundaries(library, words, sents, _dictionary())
 
 
 @functools.cache
@@ -100,7 +107,7 @@ def native_library() -> ctypes.CDLL | None:
     if library is None:
         return None
     library.boundaries_new.restype = _POINTER
-    library.boundaries_new.argtypes = [_POINTER, _INT32, ctypes.c_char_p, _INT64, *[_POINTER] * 3]
+    library.boundaries_new.argtypes = [_POINTER, _INT32, ctypes.c_char_p, _INT64, *[_POINTER] * 4]
     library.boundaries_delete.argtypes = [_POINTER]
     library.boundaries_mark.restype = _INT64
     library.boundaries_mark.argtypes = [_POINTER, ctypes.c_char_p, _POINTER, _INT64, _INT32, _INT32, _POINTER]
@@ -120,6 +127,28 @@ def _rules_are_those_of_icu() -> bool:
     marks = marks[marks & CONTINUATION == 0]
     same_sentences = np.array_equal(np.flatnonzero(marks & SENTENCE_START), icu_sentences(text, characters))
     return same_sentences and np.array_equal(marks & WORD_START, icu_words(text))
+
+
+@functools.cache
+def _dictionary() -> int | None:
+    """The dictionary, where words found with it here are those that ICU finds."""
+    library, found = native_library(), icu_cjk_dictionary()
+    assert library is not None
+    if found is None:
+        return None
+    text = _cjk_sample()
+    data = text.encode()
+    marks = Boundaries(library, "unicode", None, found).marks(data, np.array([len(data)]))
+    return found if np.array_equal(marks[marks & CONTINUATION == 0] & WORD_START, icu_words(text)) else None
+
+
+def _cjk_sample() -> str:
+    """Chinese and Japanese: every fifth character once, katakana of all lengths, and a sentence of each."""
+    codes = np.flatnonzero(_properties() >> CJK_BIT)[::5].tolist()
+    lines = ["".join(map(chr, codes[first : first + 40])) for first in range(0, len(codes), 40)]
+    katakana = ["カ" * length + "の" for length in range(1, 25)]
+    sentences = ["人人生而自由，在尊严和权利上一律平等。", "東京都でソフトウェアを使う人々は、すべて平等である。"]
+    return "\n".join([*lines, *katakana, *sentences])
 
 
 def _sample() -> str:

@@ -26,6 +26,7 @@ inline bool IsAlnum(Property p) { return p >> 10 & 1; }      // str.isalnum()
 inline bool IsUpper(Property p) { return p >> 11 & 1; }      // str.isupper()
 inline bool IsPictograph(Property p) { return p >> 12 & 1; }
 inline bool IsDictionary(Property p) { return p >> 13 & 1; }  // words of its script are found by a dictionary
+inline bool IsPlainCjk(Property p) { return p >> 15 & 1; }    // and CjkWords knows that dictionary
 inline bool IsEvent(Property p) { return p >> 14 & 1; }       // may end a sentence: set by WithEvent, below
 
 // The property of a character of another sentence class.

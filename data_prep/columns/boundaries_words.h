@@ -29,6 +29,8 @@ class Words {
 
   // Whether a character ends a line; no rule looks across.
   static bool IsEnd(int c) { return c == kWordCr || c == kWordLf || c == kNewline; }
+  // Whether a character may belong to what stands beside it, of any script.
+  static bool Clings(int c) { return IsIgnored(c) || c == kExtendNumLet; }
 
  private:
   enum : uint8_t { kJoin = 0, kBreak = kWordStart, kLook = 255 };

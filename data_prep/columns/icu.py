@@ -17,6 +17,7 @@ from data_prep.columns.characters import Characters, marked
 ICU_VERSION = icu4py.icu_version
 _LOCALE = "root"
 _UBRK_WORD = 1
+_UCHARS_TRIE_WITH_VALUES = 9
 _POINTER = ctypes.c_void_p
 
 
@@ -54,6 +55,22 @@ def icu_word_iterator() -> tuple[int, int, int]:
         raise OSError(f"ICU {ICU_VERSION} has no rules for words: error {error.value}")
     functions = (icu_function(name, []) for name in ("ubrk_setText", "ubrk_next"))
     return opened, *(ctypes.cast(function, _POINTER).value for function in functions)
+
+
+@functools.cache
+def icu_cjk_dictionary() -> int | None:
+    """The address of ICU's words of Chinese and Japanese, a serialized UCharsTrie with values; None: it is none.
+
+    Source: `DictionaryData` in ICU's dictionarydata.h.
+    """
+    error, name = ctypes.c_int(), f"icudt{ICU_VERSION.partition('.')[0]}l-brkitr"
+    open_data = icu_function("udata_open", [ctypes.c_char_p] * 3 + [_POINTER], _POINTER)
+    opened = open_data(name.encode(), b"dict", b"cjdict", ctypes.byref(error))
+    if error.value > 0:
+        return None
+    address = icu_function("udata_getMemory", [_POINTER], _POINTER)(opened)
+    indexes = (ctypes.c_int32 * 8).from_address(address)
+    return address + indexes[0] if indexes[4] == _UCHARS_TRIE_WITH_VALUES else None
 
 
 def _places(breaker: BaseBreaker, characters: Characters) -> np.ndarray:

@@ -8,6 +8,8 @@ letters and case are Python's, as `sents.py` and `characters.py` see them.
     bits 9-11   str.isspace, str.isalnum, str.isupper
     bit 12      Extended_Pictographic
     bit 13      words of its script are found by a dictionary
+    bit 14      left free for what boundaries_text.h adds
+    bit 15      Chinese or Japanese that ICU's dictionary takes as it is: unchanged by NFKC, and in one UTF-16 unit
 """
 
 import ctypes
@@ -20,12 +22,18 @@ from data_prep.columns.icu import ICU_VERSION, icu_function, is_one_unit
 NUM_CODES = 0x110000
 _POINTER = ctypes.c_void_p
 _WORD_BREAK, _SENTENCE_BREAK, _SCRIPT, _LINE_BREAK = 0x1014, 0x1013, 0x100A, 0x1008
+_NFKC_QUICK_CHECK, _COMBINING_CLASS = 0x100F, 0x1002
+_NFKC_YES = 1
 _EXTENDED_PICTOGRAPHIC = 64
 _COMPLEX_CONTEXT = 24  # of Line_Break: Thai, Lao, Khmer, Burmese and their like
 _KATAKANA = 3  # of Word_Break
 _MIDDLE = (4, 5, 11)  # MidLetter, MidNum, MidNumLet: ICU leaves some out (the colon), so it is asked of each
 _DICTIONARY_SCRIPTS = (5, 17, 18, 20, 22)  # Bopomofo, Han, Hangul, Hiragana, Katakana, as in uscript.h
+_CJK_SCRIPTS = (17, 20, 22)
+_PROLONGED_SOUND = 0x30FC  # common to both kana
+_CJK_WORDS = (0, _KATAKANA)  # of Word_Break: not the marks
 _SPACE_BIT, _ALNUM_BIT, _UPPER_BIT, _PICTOGRAPH_BIT, DICTIONARY_BIT = range(9, 14)
+CJK_BIT = 15
 
 
 def character_properties() -> np.ndarray:
@@ -45,9 +53,19 @@ def character_properties() -> np.ndarray:
         (_UPPER_BIT, upper),
         (_PICTOGRAPH_BIT, _icu_binary_property(_EXTENDED_PICTOGRAPHIC)),
         (DICTIONARY_BIT, dictionary),
+        (CJK_BIT, _is_plain_cjk(words, scripts)),
     ):
         properties |= holds.astype(np.uint16) << bit
     return properties
+
+
+def _is_plain_cjk(words: np.ndarray, scripts: np.ndarray) -> np.ndarray:
+    """Which code points `CjkWords` knows what to do with: [NUM_CODES] bool."""
+    plain = np.isin(scripts, _CJK_SCRIPTS) & np.isin(words, _CJK_WORDS)
+    plain[_PROLONGED_SOUND] = True
+    plain &= (_icu_property(_NFKC_QUICK_CHECK) == _NFKC_YES) & (_icu_property(_COMBINING_CLASS) == 0)
+    plain[0x10000:] = False
+    return plain
 
 
 def _icu_property(number: int) -> np.ndarray:

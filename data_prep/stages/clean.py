@@ -21,8 +21,9 @@ from data_prep.sources.document import Document
 from data_prep.stages.rules import Finding
 from data_prep.stages.rules.c4 import C4, edit_lines, judge_page
 from data_prep.stages.rules.gopher import GopherQuality, judge_quality
-from data_prep.stages.rules.repair import Form, is_settled, settle
+from data_prep.stages.rules.repair import Form, settle
 from data_prep.stages.rules.repetition import GopherRepetition, judge_repetition
+from data_prep.stages.rules.settled import is_settled
 from data_prep.stages.stage import Dropped, Step
 
 VERSION = 1

@@ -10,18 +10,13 @@ tabs and form feeds stay as they are wherever the line is not mojibake.
 4. Unicode normalisation. What changed goes through all steps again.
 """
 
-import ctypes
-import functools
 import re
 import unicodedata
-from pathlib import Path
 from typing import Literal
 
 import ftfy
 import numpy as np
 from ftfy.badness import MOJIBAKE_CATEGORIES, is_bad
-
-from data_prep import native
 
 Form = Literal["NFC", "NFKC"]
 
@@ -39,28 +34,13 @@ FTFY = ftfy.TextFixerConfig(
     explain=False,
 )
 
-SOURCE = Path(__file__).with_name("repair_scan.cpp")
-_CONTROL_THERE, _MOJIBAKE_LIKELY = 1, 2  # Need in repair_scan.cpp
-_TO_NORMALIZE: dict[Form, int] = {"NFC": 4, "NFKC": 8}
-
-_REACH = 8  # characters
+REACH = 8  # characters
 _LINE_END = re.compile("\r\n|[\r\u2028\u2029]")
 # C0 but tab, line feed and form feed; DEL; C1; what ftfy's `remove_control_chars` names; noncharacters; surrogates.
 _SURROGATES = "\ud800-\udfff"
-_CONTROLS = "\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\u206a-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffc\ufffe\uffff" + _SURROGATES
-_CONTROL = re.compile(f"[{_CONTROLS}]")
+CONTROLS = "\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\u206a-\u206f\ufdd0-\ufdef\ufeff\ufff9-\ufffc\ufffe\uffff" + _SURROGATES
+_CONTROL = re.compile(f"[{CONTROLS}]")
 _ASCII_CONTROLS = bytes(code for code in range(128) if _CONTROL.match(chr(code)))
-
-
-def is_settled(text: str, utf8: bytes, form: Form | None, mojibake: bool = True) -> bool:
-    """Whether `settle` leaves the text (`utf8`: its bytes) as it is, where `repair_scan.cpp` can tell; else False."""
-    library = native_library()
-    if library is None:
-        return False
-    needs = library.repair_needs(utf8, len(utf8), *_table_addresses())
-    if needs & _CONTROL_THERE or (mojibake and needs & _MOJIBAKE_LIKELY):
-        return False
-    return form is None or not needs & _TO_NORMALIZE[form] or unicodedata.is_normalized(form, text)
 
 
 def settle(text: str, form: Form | None, mojibake: bool = True) -> str:
@@ -76,7 +56,7 @@ def repair_mojibake(text: str) -> str:
         return text
     # With a line feed before it, every character is the second of a pair, and the first pair of a line has its break.
     units = np.frombuffer(("\n" + text).encode("utf-16-le", "surrogatepass"), np.uint16)
-    hits = np.flatnonzero(_FIRST.take(units[:-1]) & _SECOND.take(units[1:]))
+    hits = np.flatnonzero(FIRST.take(units[:-1]) & SECOND.take(units[1:]))
     if not hits.size:
         return text
     lines = text.split("\n")
@@ -86,7 +66,7 @@ def repair_mojibake(text: str) -> str:
 
 
 def _bad_lines(units: np.ndarray, hits: np.ndarray) -> list[int]:
-    """The lines that ftfy calls bad, in order. No match of its expression is longer than `_REACH`."""
+    """The lines that ftfy calls bad, in order. No match of its expression is longer than `REACH`."""
     numbers = np.searchsorted(np.flatnonzero(units[1:] == ord("\n")), hits)
     if len(units) > FTFY.max_decode_length:  # ftfy may cut a line anywhere
         return np.unique(numbers).tolist()
@@ -98,7 +78,11 @@ def _bad_lines(units: np.ndarray, hits: np.ndarray) -> list[int]:
 
 
 def _is_bad_around(units: np.ndarray, hit: int) -> bool:
-    near = units[max(hit - _REACH, 0) : hit + _REACH + 2].tobytes().decode("utf-16-le", "replace")
+    return is_bad_near(units[max(hit - REACH, 0) : hit + REACH + 2].tobytes().decode("utf-16-le", "replace"))
+
+
+def is_bad_near(near: str) -> bool:
+    """Whether ftfy calls a line bad for what stands around a pair, `REACH` characters on both sides."""
     return any(is_bad(line + "\n") for line in near.split("\n"))
 
 
@@ -161,21 +145,5 @@ def _table(sets: list[str]) -> np.ndarray:
     return table
 
 
-@functools.cache
-def native_library() -> ctypes.CDLL | None:
-    """`repair_scan.cpp`, built if need be; None without a compiler."""
-    library = native.load(SOURCE)
-    if library is not None:
-        pointer = ctypes.c_void_p
-        library.repair_needs.argtypes = [ctypes.c_char_p, ctypes.c_int64, pointer, pointer, pointer]
-    return library
-
-
-@functools.cache
-def _table_addresses() -> tuple[int, int, int]:
-    return _FIRST.ctypes.data, _SECOND.ctypes.data, _REMOVED.ctypes.data
-
-
-_FIRST = _table([first for first, _ in _pairs()])
-_SECOND = _table([second for _, second in _pairs()])
-_REMOVED = _table([rf"\r\u2028\u2029{_CONTROLS.removesuffix(_SURROGATES)}"]).astype(np.uint8)
+FIRST = _table([first for first, _ in _pairs()])
+SECOND = _table([second for _, second in _pairs()])

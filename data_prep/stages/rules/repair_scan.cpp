@@ -1,4 +1,4 @@
-// What a text may need of the repairs in repair.py, found in one look at its bytes.
+// What a text may need of the repairs in repair.py, found in one look at its bytes (for settled.py).
 //
 // Invariant: what is not reported is not needed; what is reported may turn out not to be.
 
@@ -10,11 +10,18 @@ namespace {
 
 enum Need : int32_t { kControl = 1, kMojibake = 2, kComposed = 4, kCompatible = 8 };
 
-// Tables by UTF-16 unit: `first` and `second` are those of repair.py; `control` says what steps 1 and 3 change.
+constexpr int kMostPairs = 32;
+
+// Tables by UTF-16 unit: `first` and `second` are those of repair.py; `needs` is what a unit may need.
 struct Tables {
   const uint16_t* first;
   const uint16_t* second;
-  const uint8_t* control;
+  const uint8_t* needs;
+};
+
+// Pairs that may be mojibake: how many, and where the second of each is, in UTF-16 units (of the first kMostPairs).
+struct Pairs {
+  int32_t count = 0, num_units = 0, places[kMostPairs];
 };
 
 // Whether any of `count` bytes is no ASCII, or a control character that is removed or replaced.
@@ -29,7 +36,7 @@ inline bool AnyOdd(const uint8_t* at, int64_t count) {
 
 class Scan {
  public:
-  explicit Scan(const Tables& tables) : tables_(tables) {}
+  Scan(const Tables& tables, Pairs* pairs) : tables_(tables), pairs_(pairs) {}
 
   int32_t Needs(const uint8_t* at, const uint8_t* end) {
     constexpr int64_t kBlock = 64;
@@ -38,11 +45,13 @@ class Scan {
       if (!AnyOdd(at, block)) {
         Unit(at[0]);  // the only one with a neighbour before it that may be no ASCII
         before_ = at[block - 1];
+        num_units_ += block - 1;
         at += block;
         continue;
       }
       for (const uint8_t* const stop = at + block; at < stop;) at = Character(at);
     }
+    pairs_->num_units = static_cast<int32_t>(num_units_);
     return needs_;
   }
 
@@ -59,15 +68,22 @@ class Scan {
   }
 
   void Unit(uint32_t unit) {
-    needs_ |= tables_.control[unit];
-    if (tables_.first[before_] & tables_.second[unit]) needs_ |= kMojibake;
-    if (unit >= 0x300) needs_ |= kComposed;    // below, every text is in NFC
-    if (unit >= 0xA0) needs_ |= kCompatible;  // and in NFKC
+    needs_ |= tables_.needs[unit];
+    if (__builtin_expect((tables_.first[before_] & tables_.second[unit]) != 0, 0)) Pair();
     before_ = unit;
+    ++num_units_;
+  }
+
+  void Pair() {
+    needs_ |= kMojibake;
+    if (pairs_->count < kMostPairs) pairs_->places[pairs_->count] = static_cast<int32_t>(num_units_);
+    pairs_->count += pairs_->count <= kMostPairs;
   }
 
   const Tables tables_;
+  Pairs* const pairs_;
   uint32_t before_ = '\n';
+  int64_t num_units_ = 0;
   int32_t needs_ = 0;
 };
 
@@ -75,9 +91,9 @@ class Scan {
 
 extern "C" {
 
-// A sum of `Need` for a text in valid UTF-8.
+// A sum of `Need` for a text in valid UTF-8 of less than 2 GiB, and the pairs found.
 __attribute__((visibility("default"))) int32_t repair_needs(const uint8_t* text, int64_t num_bytes, const uint16_t* first,
-                                                            const uint16_t* second, const uint8_t* control) {
-  return Scan({first, second, control}).Needs(text, text + num_bytes);
+                                                            const uint16_t* second, const uint8_t* needs, Pairs* pairs) {
+  return Scan({first, second, needs}, pairs).Needs(text, text + num_bytes);
 }
 }

@@ -32,6 +32,20 @@ WORDS = st.sampled_from(
     ["Dr. ", "J. ", "I. ", "ул. ", "inż. ", "a.b", "3.5", ".\r\n\r\nA", "\n- ", ".) A", "... a", "z.B. "]
 )
 TEXTS = st.lists(st.one_of(TELLING, TELLING, WORDS, st.characters(exclude_categories=["Cs"])), max_size=60).map("".join)
+CJK = st.text(
+    st.one_of(
+        *(
+            st.characters(min_codepoint=first, max_codepoint=last)
+            for first, last in [(0x3041, 0x3096), (0x30A1, 0x30FF)]
+        ),
+        *(
+            st.characters(min_codepoint=first, max_codepoint=last)
+            for first, last in [(0x4E00, 0x9FFF), (0x3400, 0x4DBF)]
+        ),
+        st.sampled_from("の人日本年大学会社東京カーン々〇一二三ﾊﾟ\u3099\u30fb\uf900\u2f00한_ a1、。「\u200d𠀀"),
+    ),
+    max_size=60,
+)
 MANUAL = Path("/usr/share/debian-reference")  # CI installs it in these languages: see .ci/run
 LANGUAGES = ("en", "de", "fr", "ja")
 
@@ -72,6 +86,26 @@ def assert_same_marks(texts: Sequence[str], tokenizer: Tokenizer) -> None:
 @example('A. b. "(C.) 1. x\n\n.\u0301 a?! B\r\r\nc')
 def test_any_text_has_the_boundaries_of_icu(text: str) -> None:
     assert marked(text, "unicode", "unicode") == expected(text, "unicode", "unicode")
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.one_of(CJK, st.lists(st.one_of(CJK, TELLING), max_size=12).map("".join)))
+@example("カ" * 19 + "の" + "カ" * 20 + "人" + "カ" * 45)
+@example("東京都_東京 東京\u0301都 \u200d東京 か\u3099んじ ﾊﾟソコン 漢\U00020000字 한국東京")
+def test_chinese_and_japanese_have_the_words_of_icu(text: str) -> None:
+    assert marked(text, "unicode", "unicode") == expected(text, "unicode", "unicode")
+
+
+def test_chinese_and_japanese_in_real_text_have_the_words_of_icu() -> None:
+    for page in ("ch01.ja", "ch02.ja"):
+        text = without_tags((MANUAL / f"{page}.html").read_text())
+        assert marked(text, "unicode", "unicode")[0] == icu_words(text).tolist()
+
+
+def test_a_dictionary_with_other_words_than_icu_finds_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert boundaries._dictionary() == boundaries.icu_cjk_dictionary() is not None
+    monkeypatch.setattr(boundaries, "icu_words", lambda text: np.ones(len(text), np.uint8))
+    assert boundaries._dictionary.__wrapped__() is None
 
 
 @settings(deadline=None, max_examples=120)

@@ -8,7 +8,8 @@ from ftfy.badness import MOJIBAKE_CATEGORIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.stages.rules.repair import FTFY, is_settled, native_library, repair_mojibake, settle
+from data_prep.stages.rules.repair import FTFY, repair_mojibake, settle
+from data_prep.stages.rules.settled import is_settled, native_library
 
 SUSPICIOUS = sorted(
     {chr(code) for code in range(0x80, 0x2700) if any(chr(code) in c for c in MOJIBAKE_CATEGORIES.values())}
