@@ -108,7 +108,7 @@ class Encoder {
     for (int64_t i = 0; i < num_chunks_; ++i) {
       const Key key = KeyOf(text + begin, ends_[i] - begin, buffer_end);
       places_[i] = cache_.Place(key);
-      __builtin_prefetch(&cache_[places_[i]]);
+      cache_.Prefetch(places_[i]);
       begin = ends_[i];
     }
   }
@@ -129,19 +129,16 @@ class Encoder {
   int64_t Chunk(const uint8_t* text, int64_t size, const uint8_t* buffer_end, uint32_t place, int32_t** out) {
     if (size > kKeyBytes) return Viterbi(text, size, out);
     const Key key = KeyOf(text, size, buffer_end);
-    Entry& entry = cache_[place];
-    uint64_t difference = entry.key_bytes ^ static_cast<uint64_t>(size);
-    for (int i = 0; i < kKeyWords; ++i) difference |= entry.key.words[i] ^ key.words[i];
-    if (difference != 0) {
-      cache_.Missed();
-      int32_t* const first = *out;
-      const int64_t cost = Viterbi(text, size, out);
-      if (*out - first <= kEntryIds && cost <= cost_limit_) Fill(&entry, key, size, cost, first, *out);
-      return cost;
+    if (const Entry* const entry = cache_.Find(place, key, size)) {
+      std::memcpy(*out, entry->ids, sizeof(entry->ids));
+      *out += entry->num_ids;
+      return entry->cost;
     }
-    std::memcpy(*out, entry.ids, sizeof(entry.ids));
-    *out += entry.num_ids;
-    return entry.cost;
+    cache_.Missed();
+    int32_t* const first = *out;
+    const int64_t cost = Viterbi(text, size, out);
+    if (*out - first <= kEntryIds && cost <= cost_limit_) Fill(cache_.Room(place), key, size, cost, first, *out);
+    return cost;
   }
 
   static void Fill(Entry* entry, const Key& key, int64_t size, int64_t cost, const int32_t* ids, const int32_t* end) {

@@ -1,5 +1,5 @@
-// The ids of chunks seen before. Direct mapped: a chunk has one place, the last one there stays. It grows while chunks
-// that it does not hold are many, up to a limit.
+// The ids of chunks seen before. A chunk has one of two places side by side, and the two used last stay there. It grows
+// while chunks that it does not hold are many, up to a limit.
 #pragma once
 
 #include <sys/mman.h>
@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <utility>
 
 namespace {
 
@@ -21,12 +22,18 @@ struct Key {  // a chunk's bytes, then zeros
   uint64_t words[kKeyWords];
 };
 
-struct Entry {  // one cache line
+struct Entry {  // one cache line; empty where it has no bytes
   Key key;
   int32_t ids[kEntryIds];
   int32_t cost;
-  uint8_t key_bytes;  // 0: empty
+  uint8_t key_bytes;
   uint8_t num_ids;
+
+  bool Is(const Key& other, int64_t num_bytes) const {
+    uint64_t difference = key_bytes ^ static_cast<uint64_t>(num_bytes);
+    for (int i = 0; i < kKeyWords; ++i) difference |= key.words[i] ^ other.words[i];
+    return difference == 0;
+  }
 };
 static_assert(sizeof(Entry) == 64, "an entry is one cache line");
 
@@ -38,13 +45,34 @@ class Cache {
   ~Cache() { std::free(entries_); }
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;
-  Entry& operator[](uint32_t place) { return entries_[place]; }
 
+  // The entry of a chunk at the place of its key; null: it is not there.
+  const Entry* Find(uint32_t place, const Key& key, int64_t size) {
+    Entry* const pair = entries_ + place;
+    if (__builtin_expect(pair[0].Is(key, size), 1)) return pair;
+    if (!pair[1].Is(key, size)) return nullptr;
+    std::swap(pair[0], pair[1]);
+    return pair;
+  }
+
+  // Room for another chunk there; the one used longer ago is gone.
+  Entry* Room(uint32_t place) {
+    Entry* const pair = entries_ + place;
+    pair[1] = pair[0];
+    return pair;
+  }
+
+  void Prefetch(uint32_t place) const {
+    __builtin_prefetch(entries_ + place);
+    __builtin_prefetch(entries_ + place + 1);
+  }
+
+  // The first of the key's two entries.
   uint32_t Place(const Key& key) const {
     const uint64_t* words = key.words;
     uint64_t hash = (words[0] ^ words[1] * 0x9E3779B97F4A7C15u) + (words[2] ^ words[3] * 0xC2B2AE3D27D4EB4Fu);
     hash = (hash ^ hash >> 29) * 0xBF58476D1CE4E5B9u;
-    return static_cast<uint32_t>(hash >> (64 - bits_));
+    return static_cast<uint32_t>(hash >> (64 - bits_)) & ~1u;
   }
 
   void Missed() { ++misses_; }
@@ -57,7 +85,7 @@ class Cache {
     bits_ = std::min(bits_ + 2, most_bits_);
     entries_ = Allocate(sizeof(Entry) << bits_);
     for (const Entry* entry = before; entry < end; ++entry)
-      if (entry->key_bytes) entries_[Place(entry->key)] = *entry;
+      if (entry->key_bytes) *Room(Place(entry->key)) = *entry;
     std::free(before);
     misses_ = 0;
   }
