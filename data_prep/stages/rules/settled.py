@@ -11,7 +11,7 @@ import ctypes
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +35,14 @@ def is_settled(text: str, utf8: bytes, form: Form | None, mojibake: bool = True)
         return False
     found = (ctypes.c_int32 * (2 + _MOST_PAIRS))()
     needs = library.repair_needs(utf8, len(utf8), *_table_addresses(), found)
-    if needs & _CONTROL or (mojibake and needs & _MOJIBAKE and not _are_innocent(text, *found[:2], found[2:])):
+    if needs & _CONTROL or (mojibake and needs & _MOJIBAKE and not _are_innocent(text, list(found))):
         return False
     return form is None or not needs & _TO_NORMALIZE[form] or unicodedata.is_normalized(form, text)
 
 
-def _are_innocent(text: str, num_pairs: int, num_units: int, places: list[int]) -> bool:
-    """Whether ftfy leaves all pairs alone that look like mojibake; `places`: of the seconds, in UTF-16 units."""
+def _are_innocent(text: str, pairs: Sequence[int]) -> bool:
+    """Whether ftfy leaves all pairs alone that look like mojibake. `pairs`: see Pairs in repair_scan.cpp."""
+    num_pairs, num_units, *places = pairs
     if num_pairs > _MOST_PAIRS or num_units != len(text) or num_units >= FTFY.max_decode_length:
         return False
     starts = ((place, place - REACH - 1) for place in places[:num_pairs])
