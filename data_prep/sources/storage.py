@@ -22,6 +22,9 @@ from data_prep.errors import InputError, SpanwrightError
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}
 _READ_BYTES = 1 << 20
 _BLOCK_BYTES = 8 << 20  # of one request to a store
+# The Hub's package remembers what it saw, and says which version a file is only in its long answer.
+_FRESH_LIST: dict[str, dict[str, bool]] = {"hf": {"refresh": True}}
+_FRESH_INFO: dict[str, dict[str, bool]] = {"hf": {"refresh": True, "expand_info": True}}
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,15 @@ def is_remote(path: str) -> bool:
 def listed(url: str) -> tuple[str, list[Stored]]:
     """The files a URL leads to (file, folder or glob), sorted, and the URL they are below ("" for one file)."""
     scheme, _, key = url.partition("://")
+    fresh = _FRESH_LIST.get(scheme, {})
     with named_errors(url):
         files_there = filesystem(url)
         if re.search(r"[*?[]", key):
             root = re.split(r"[*?[]", key, maxsplit=1)[0].rpartition("/")[0]
-            found = files_there.glob(key, detail=True)
+            found = files_there.glob(key, detail=True, **fresh)
         else:
             root = key.rstrip("/")
-            found = files_there.find(root, detail=True)
+            found = files_there.find(root, detail=True, **fresh)
         files = [_stored(scheme, info) for _, info in sorted(found.items()) if info["type"] == "file"]
     if not files:
         raise InputError(f"data.paths: {url}: no such file or folder")
@@ -70,7 +74,7 @@ def stored(path: str) -> Stored:
     if is_remote(path):
         scheme, _, key = path.partition("://")
         with named_errors(path):
-            return _stored(scheme, filesystem(path).info(key))
+            return _stored(scheme, filesystem(path).info(key, **_FRESH_INFO.get(scheme, {})))
     status = os.stat(path)
     return Stored(path, status.st_size, str(status.st_mtime_ns))
 
@@ -93,7 +97,7 @@ def _remote(path: str) -> Iterator[tuple[BinaryIO, Stored]]:
     scheme, _, key = path.partition("://")
     with named_errors(path):
         there = filesystem(path)
-        found = _stored(scheme, there.info(key))
+        found = _stored(scheme, there.info(key, **_FRESH_INFO.get(scheme, {})))
         file = there.open(key, "rb", block_size=_BLOCK_BYTES, cache_type="readahead")
     with contextlib.closing(file):
         yield io.BufferedReader(_RemoteFile(file, path), _READ_BYTES), found
@@ -170,7 +174,7 @@ def named_errors(path: str, action: str = "read") -> Iterator[None]:
 
 _HOW = "AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN or the store's own files"
 _CREDENTIAL_ERRORS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "RefreshError")
-_STORE_MODULES = ("s3fs", "botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "huggingface_hub", "httpx")
+_STORE_MODULES = ("s3fs", "botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "huggingface_hub", "httpx", "httpx2")
 
 
 def _of_a_store(error: BaseException) -> bool:
