@@ -18,7 +18,7 @@ import argparse
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -54,6 +54,11 @@ class Workload:
         pairs = sum(q * k for q, k in zip(self.lengths, self.key_lengths, strict=True))
         return 4.0 * HEAD_DIM * self.num_heads * pairs * (0.5 if self.kind == "causal" else 1.0)
 
+    def shrunk(self, divisor: int) -> "Workload":
+        """The same with lengths divided, rounded up."""
+        lengths, key_lengths = (tuple(-(-n // divisor) for n in by) for by in (self.lengths, self.key_lengths))
+        return replace(self, lengths=lengths, key_lengths=key_lengths)
+
 
 def _even(kind: str, batch: int, num_heads: int, length: int, key_length: int | None = None) -> Workload:
     return Workload(kind, num_heads, (length,) * batch, (key_length or length,) * batch)
@@ -79,9 +84,10 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     rates: dict[str, dict[str, float]] = {}
-    ratios: dict[str, float] = {}
-    for name, workload in WORKLOADS.items():
+    ratios: dict[str, float | None] = dict.fromkeys(GOALS)
+    for name in given.workloads:
         frame.note(name)
+        workload = WORKLOADS[name].shrunk(given.shrink)
         seconds = frame.interleaved(_contenders(workload), PARTS, given.rounds)
         rates[name] = _rates(seconds, workload)
         suffix = "" if name == MAIN else f"_{name}"
@@ -90,6 +96,7 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
         "gflop_per_s": rates,
         "threads": given.threads,
         "rounds": given.rounds,
+        "lengths_divided_by": given.shrink,
         "kernel": cpu.best_instructions() if cpu.is_available() else "reference",
     }
     return frame.Outcome("attention", figures, ratios, GOALS, libraries=("torch",))
@@ -260,6 +267,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS), help="default: all")
+    parser.add_argument("--shrink", type=int, default=1, metavar="N", help="divide all lengths by N, to try it out")
     return parser
 
 

@@ -6,7 +6,10 @@ A string is BEGIN, symbols, MIDDLE, answer, and labels stand where the answer is
 - recall: `length` pairs of a key and a value, every key once; the answer is four of the keys, each with its value, and
   only the values are predicted (associative recall).
 
-Segments, for positions of two levels: a pair; of a string to be copied, four symbols.
+In `rewrite` a string is BEGIN and sentences, each led by MIDDLE; what a symbol becomes depends on the one at its place
+in the sentence before, as in a calculation written down step by step.
+
+Segments, for positions of two levels: a pair; a sentence; of a string to be copied, four symbols.
 
 Shape suffixes: T rows, N strings.
 """
@@ -68,7 +71,24 @@ def recall(length: int, rng: np.random.Generator) -> String:
     )
 
 
-TASKS: dict[str, Callable[[int, np.random.Generator], String]] = {"copy": copy, "reverse": reverse, "recall": recall}
+def rewrite(length: int, rng: np.random.Generator) -> String:
+    """A sentence of two to five symbols, then `length` more: each the one before with every symbol moved on by one."""
+    first = rng.integers(SYMBOLS, size=rng.integers(2, 6))
+    sentences = (first + np.arange(length + 1)[:, None]) % SYMBOLS + FIRST_SYMBOL
+    tokens = np.pad(sentences, ((0, 0), (1, 0)), constant_values=MIDDLE)
+    is_answer = tokens != MIDDLE
+    is_answer[0] = False  # the first is given
+    begins = [False] * tokens.size
+    begins[:: tokens.shape[1]] = [True] * len(tokens)
+    return String([BEGIN, *tokens.flatten().tolist()], [False, *is_answer.flatten().tolist()], [True, *begins])
+
+
+TASKS: dict[str, Callable[[int, np.random.Generator], String]] = {
+    "copy": copy,
+    "reverse": reverse,
+    "recall": recall,
+    "rewrite": rewrite,
+}
 
 
 def batch_of(strings: list[String], sample: int, two_levels: bool) -> Batch:

@@ -28,7 +28,7 @@ from pipeline.model.initialisation import initialise
 from pipeline.model.streams import key_streams
 from pipeline.model.transformer import Transformer
 
-SEQUENCES, LENGTH = 8, 512
+SEQUENCES = 8
 SHAPE = {"d_model": 512, "d_kv": 64, "num_heads": 8, "num_layers": 2}
 STEPS: dict[str, dict[str, Any]] = {
     "step_t5": {"d_ff": 1024},
@@ -45,7 +45,9 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
     """Run the rounds of every part."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    works = {**_alone(), **{name: _step(ModelConfig.model_validate(SHAPE | own)) for name, own in STEPS.items()}}
+    length = given.length
+    steps = {name: _step(ModelConfig.model_validate(SHAPE | own), length) for name, own in STEPS.items()}
+    works = {**_alone(SEQUENCES * length), **steps}
 
     def plain() -> Callable[[str], object]:
         def run(part: str) -> None:
@@ -67,14 +69,14 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
             part: {name: round(1e3 * statistics.median(times), 2) for name, times in by.items()}
             for part, by in seconds.items()
         },
-        "rows": SEQUENCES * LENGTH,
+        "rows": SEQUENCES * length,
         "rounds": given.rounds,
     }
     return frame.Outcome("rows", figures, ratios, GOALS, libraries=("torch",))
 
 
-def _alone() -> dict[str, Work]:
-    num_rows, width, wide = SEQUENCES * LENGTH, 512, 1024
+def _alone(num_rows: int) -> dict[str, Work]:
+    width, wide = 512, 1024
     x, residual, grad = (torch.randn(num_rows, width).bfloat16().requires_grad_() for _ in range(3))
     gate, up, wide_grad = (torch.randn(num_rows, wide).bfloat16().requires_grad_() for _ in range(3))
     weight = torch.ones(width).bfloat16().requires_grad_()
@@ -86,18 +88,18 @@ def _alone() -> dict[str, Work]:
     }
 
 
-def _step(config: ModelConfig) -> Work:
+def _step(config: ModelConfig, length: int) -> Work:
     stack = Transformer(config, config.num_layers, config.positions, bidirectional=True, has_cross_attention=False)
     initialise(stack, config, 1)
     key_streams(stack, 1)
     stack = stack.bfloat16()
-    num_rows = SEQUENCES * LENGTH
+    num_rows = SEQUENCES * length
     view = Batch(
         tokens=torch.zeros(num_rows, dtype=torch.int32),
-        positions=torch.arange(LENGTH, dtype=torch.int32).repeat(SEQUENCES),
-        cu_seqlens=torch.arange(0, num_rows + 1, LENGTH, dtype=torch.int32),
-        sample_rows=torch.arange(LENGTH, dtype=torch.int32).repeat(SEQUENCES),
-        sample_positions=torch.arange(SEQUENCES).repeat_interleave(LENGTH),
+        positions=torch.arange(length, dtype=torch.int32).repeat(SEQUENCES),
+        cu_seqlens=torch.arange(0, num_rows + 1, length, dtype=torch.int32),
+        sample_rows=torch.arange(length, dtype=torch.int32).repeat(SEQUENCES),
+        sample_positions=torch.arange(SEQUENCES).repeat_interleave(length),
     )
     pattern = IntervalPattern.full(view.cu_seqlens, num_rows, view.cu_seqlens, num_rows)
     x, grad = (torch.randn(num_rows, config.d_model).bfloat16().requires_grad_() for _ in range(2))
@@ -109,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.rows", description=__doc__)
     made.add_argument("--rounds", type=int, default=9, help="of every contender, in turn (default 9)")
+    made.add_argument("--length", type=int, default=512, help="rows of each of the eight sequences (default 512)")
     return made
 
 

@@ -2,14 +2,15 @@
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.length_generalisation import CLAIMS, accuracy, interval, measure, parser, train
-from benchmarks.length_tasks import BEGIN, MIDDLE, QUESTIONS, SEGMENT_SYMBOLS, TASKS, batch_of
+from benchmarks.length_generalisation import CLAIMS, accuracy, half_interval, measure, parser, train
+from benchmarks.length_tasks import BEGIN, FIRST_SYMBOL, MIDDLE, QUESTIONS, SEGMENT_SYMBOLS, SYMBOLS, TASKS, batch_of
 from pipeline.batch import IGNORED_LABEL
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,6 +34,19 @@ def test_recall_asks_for_the_values_of_keys_that_were_given_once() -> None:
     assert [token for token, is_answer in zip(string.tokens, string.is_answer, strict=True) if is_answer] == [
         value for _, value in asked
     ]
+
+
+def test_a_sentence_is_rewritten_symbol_by_symbol_and_the_first_is_given() -> None:
+    string = TASKS["rewrite"](3, np.random.default_rng(0))
+    size = (len(string.tokens) - 1) // 4
+    sentences = [string.tokens[start : start + size] for start in range(1, len(string.tokens), size)]
+    assert string.tokens[0] == BEGIN
+    assert [sentence[0] for sentence in sentences] == [MIDDLE] * 4
+    for before, after in pairwise(sentences):
+        moved = [(symbol - FIRST_SYMBOL + 1) % SYMBOLS + FIRST_SYMBOL for symbol in before[1:]]
+        assert after[1:] == moved
+    assert string.is_answer == [False] * (size + 1) + ([False] + [True] * (size - 1)) * 3
+    assert string.begins == [True] + ([True] + [False] * (size - 1)) * 4
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -77,13 +91,15 @@ def test_it_measures_every_claim_and_continues_with_the_trials_that_are_done(tmp
     lines = keep.read_text(encoding="utf-8")
     again = measure(parser().parse_args([*options, "--seeds", "1"])).as_json()
     assert again["figures"] == outcome["figures"]
-    some = measure(parser().parse_args([*options, "--seeds", "1", "--schemes", "none", "rope", "bipe"])).as_json()
-    assert some["ratios"] == {claim: outcome["ratios"][claim] if claim == "bipe_gain" else None for claim in CLAIMS}
+    assert [claim for claim in CLAIMS if outcome["ratios"][claim] is None] == ["bipe_gain"], "it is of another task"
+    some = measure(
+        parser().parse_args([*options, "--seeds", "1", "--schemes", "fire", "rope", "alibi", "t5"])
+    ).as_json()
+    assert some["ratios"] == {claim: outcome["ratios"][claim] if claim == "fire_gain" else None for claim in CLAIMS}
     assert keep.read_text(encoding="utf-8") == lines
 
 
 def test_an_interval_is_students() -> None:
-    mean, half = interval([1.0, 2.0, 3.0])
-    assert mean == 2.0
-    assert half == pytest.approx(4.303 * 1.0 / math.sqrt(3))
-    assert interval([1.0]) == (1.0, None)
+    quantile = 0.95 / math.sqrt(2 * 0.975 * 0.025)  # with two degrees of freedom it has a closed form
+    assert half_interval([1.0, 2.0, 3.0]) == pytest.approx(quantile / math.sqrt(3), rel=1e-9)
+    assert half_interval([1.0]) is None
