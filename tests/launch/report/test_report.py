@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from data_prep.errors import CorruptionError, InputError
+from launch.nodes.attempts import record_end, record_start
+from launch.report.history import attempt_rows
 from launch.report.report import report_page, write_report
 from launch.report.run import read_run
+from pipeline.config import load_run
 from pipeline.training.history import History
 from tests.browser import Browser, needs_chromium
 from tests.launch.report.conftest import ATTACK, make_run, write_evaluation
@@ -82,6 +85,15 @@ def test_a_run_whose_rank_beats_is_running(tmp_path: Path) -> None:
     (run / "train" / "beats").mkdir()
     (run / "train" / "beats" / "rank-0.json").write_text("{}")
     assert read_run(run).state == "Running, at step 30 of 120."
+
+
+def test_supervised_attempts_are_told_with_their_end(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", steps=0)
+    config = load_run(run)
+    record_start(config, 1, ["node1", "node2"], 2, None)
+    record_end(config, 1, "failed", 7, "node2 is gone")
+    [row] = attempt_rows(read_run(run))
+    assert (row[0], *row[3:]) == ("1", "node1, node2", "2", "failed node2 is gone")
 
 
 def test_what_is_no_run_is_one_message(tmp_path: Path) -> None:
