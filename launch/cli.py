@@ -73,16 +73,23 @@ def train(
 @cli.command(short_help="Write the trained model for other libraries, verified", epilog=CONFIG_HELP, cls=TargetsCommand)
 @config_arguments
 @click.option("--to", "targets", multiple=True, help=f"One or more of {', '.join(TARGETS)}.")
-def export(config: str, overrides: tuple[str, ...], targets: tuple[str, ...]) -> None:
+@click.option("--layers", metavar="N|recommended", help="Of an encoder: keep its first N, or as many as a probe says.")
+def export(config: str, overrides: tuple[str, ...], targets: tuple[str, ...], layers: str | None) -> None:
     """Write the trained model for other libraries and prove it is the same.
 
-    --to hf encoder ... is short for export.to=[hf, encoder, ...].
+    --to hf encoder ... is short for export.to=[hf, encoder, ...], --layers N for export.encoder_layers=N;
+    recommended is what `spanwright evaluate RUN layers` found.
     """
     from launch.stages import run_stages
     from pipeline.config import load_config
 
     wanted = (f"export.to=[{', '.join(targets)}]",) if targets else ()
-    run_stages(load_config(config, (*overrides, *wanted)), ("export",))
+    if layers == "recommended":
+        from pipeline.evaluation.results import recommended_layer
+
+        layers = str(recommended_layer(load_config(config, overrides).run_dir))
+    kept = (f"export.encoder_layers={layers}",) if layers else ()
+    run_stages(load_config(config, (*overrides, *wanted, *kept)), ("export",))
 
 
 @cli.command(short_help="What a run or an export has learned", epilog=CONFIG_HELP)

@@ -1,8 +1,10 @@
 """The fp32 weights of a checkpoint, for export and evaluation. Needs no DeepSpeed, no ranks and no GPU."""
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from data_prep.errors import InputError
@@ -58,6 +60,15 @@ class CheckpointWeights(Mapping[str, Tensor]):
     def __len__(self) -> int:
         """The number of parameters."""
         return len(self.shapes)
+
+
+def hash_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256 over the names and bytes of fp32 weights in the order of their names: equal for equal weights."""
+    digest = hashlib.sha256()
+    for name, value in weights:
+        digest.update(name.encode())
+        digest.update(value.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_weights(place: Folder | Path | str) -> dict[str, Tensor]:

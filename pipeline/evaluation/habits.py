@@ -79,7 +79,7 @@ class Habits:
 
     def around(self, text: Ids) -> list[int]:
         """The encoder's ids of a text."""
-        return [*self.head, *list(text)[: self.max_tokens], *self.tail]
+        return [*self.head, *map(int, text[: self.max_tokens]), *self.tail]
 
 
 def _asked_part(corruption: CorruptionConfig) -> CorruptionConfig | MixturePart:

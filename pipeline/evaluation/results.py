@@ -1,6 +1,6 @@
 """evaluation/STEP.json: what probes found of one checkpoint (or, of an export, EXPORT/evaluation.json).
 
-    {"step": 2000, "checkpoint": "step-00002000", "weights": SHA-256 of its manifest,
+    {"step": 2000, "checkpoint": "step-00002000", "weights": their SHA-256 (as in result.json),
      "probes": {NAME: {"metrics": {METRIC: {"value", "low", "high"}}, "groups": {KIND: {NAME: metrics}},
                        "settings": {...}, "values": [of each query]}}}
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.errors import InputError
 from data_prep.shards.files import named_errors, publish, staged_bytes
 from pipeline.evaluation.figures import Figures
 
@@ -30,7 +31,7 @@ class Place:
     """A digest of the weights that were asked."""
 
     @classmethod
-    def of_run(cls, run_dir: Path, step: int, checkpoint: str, weights: str) -> "Place":
+    def of_run(cls, run_dir: Path, step: int, checkpoint: str | None, weights: str) -> "Place":
         """Of a run's step."""
         return cls(run_dir / FOLDER / f"{step}.json", step, checkpoint, weights)
 
@@ -53,6 +54,16 @@ def read_results(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and isinstance(found.get("probes"), dict) else {}
+
+
+def recommended_layer(run_dir: Path) -> int:
+    """The layer to export that the probe `layers` found last; InputError where it was not asked."""
+    for results in results_of_run(run_dir):
+        if "layers" in results["probes"]:
+            return int(results["probes"]["layers"]["metrics"]["recommended_layer"]["value"])
+    raise InputError(
+        f"--layers recommended: nothing was recommended yet; ask with: spanwright evaluate {run_dir} layers"
+    )
 
 
 def results_of_run(run_dir: Path) -> Iterator[dict[str, Any]]:

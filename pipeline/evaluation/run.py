@@ -7,8 +7,7 @@ from data_prep.errors import CorruptionError, InputError
 from data_prep.shards import Dataset
 from pipeline.checkpoint.load import saved_steps, step_folder
 from pipeline.checkpoint.store import Folder
-from pipeline.checkpoint.verify import manifest_digest
-from pipeline.checkpoint.weights import CheckpointWeights, newest_checkpoint
+from pipeline.checkpoint.weights import CheckpointWeights, hash_weights, newest_checkpoint
 from pipeline.config import RunConfig
 from pipeline.evaluation.figures import Figures
 from pipeline.evaluation.probes import EVERY, check_names, measure, probe_names
@@ -38,7 +37,7 @@ def evaluate_run(
     check_names(names)
     folder = _checkpoint(config, step)
     weights = CheckpointWeights(folder)
-    place = Place.of_run(config.run_dir, weights.record.step, folder.name, manifest_digest(folder))
+    place = Place.of_run(config.run_dir, weights.record.step, folder.name, hash_weights(weights.items()))
     opened = open_data(config)
     environment = weights.record.environment
     run = RunParts(config, opened, weights, environment.get("world_size", 1), environment.get("threads"))

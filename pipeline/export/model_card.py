@@ -12,6 +12,7 @@ from typing import Any
 from data_prep.shards import Dataset
 from pipeline.checkpoint.format import Record
 from pipeline.config import RunConfig, fingerprint
+from pipeline.evaluation.results import FOLDER, read_results
 from pipeline.export.card_texts import LIBRARIES, USES, loading, task
 from pipeline.export.stock_model import kept_layers
 from pipeline.model.config import count_parameters
@@ -65,7 +66,7 @@ def _body(run: Run, target: str, figures: Mapping[str, Any], has_curve: bool) ->
         "What it is": _table(("", ""), _model_rows(run, target)),
         "What it read": _table(("", ""), _data_rows(run.dataset)),
         "How it was trained": _table(("", ""), _training_rows(run)),
-        "Evaluation": _table(("measure", "value"), _evaluation_rows(run.record, figures)),
+        "Evaluation": _table(("measure", "value"), [*_evaluation_rows(run.record, figures), *_probe_rows(run)]),
         "Intended use": [USES[target], "", _limits(run.dataset)],
         "To make it again": _table(("", "fingerprint"), _fingerprints(run)),
     }
@@ -134,6 +135,15 @@ def _evaluation_rows(record: Record, figures: Mapping[str, Any]) -> Rows:
     )
     ids = figures["tokenizer"]
     yield "texts with the same token ids", f"{ids['texts'] - ids['different'] - ids['ties']} of {ids['texts']}"
+
+
+def _probe_rows(run: Run) -> Rows:
+    """What probes found of the checkpoint that is exported, with their 95 % intervals."""
+    path = run.config.run_dir / FOLDER / f"{run.record.step}.json"
+    for name, probe in read_results(path).get("probes", {}).items():
+        for metric, figure in probe["metrics"].items():
+            interval = "" if figure["low"] is None else f" ({figure['low']:.4g} to {figure['high']:.4g})"
+            yield f"{name}: {metric}", f"{figure['value']:.4g}{interval}"
 
 
 def _fingerprints(run: Run) -> Rows:

@@ -32,6 +32,14 @@ class TroubleConfig(Section):
     """A run stops rather than leave out the samples of more steps than this."""
 
 
+class ProbesConfig(Section):
+    """Probes within training (pipeline/training/probing.py): `spanwright evaluate --list` names them."""
+
+    probes: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    every: PositiveInt | None = None
+    """Every so many steps (default: after the last only)."""
+
+
 class TrainingConfig(Section):
     """How the model is trained. A step is one optimizer update on `global_batch` samples."""
 
@@ -60,6 +68,8 @@ class TrainingConfig(Section):
     activation_checkpointing: bool = False
     evaluate_every: PositiveInt | None = None
     """Held-out loss every so many steps (default: only before the first step and after the last)."""
+    evaluate: ProbesConfig = ProbesConfig()
+    """Probes that are asked every so many steps, besides the held-out loss."""
     heldout_samples: NaturalInt = 64
     """How many held-out samples an evaluation reads (0: no evaluation)."""
     log_every: PositiveInt = 10

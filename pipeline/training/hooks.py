@@ -60,6 +60,12 @@ class Reports:
         self.samples.write(sample_record(step, micro_batch, predictions, self._tokenizer))
         self.board.write_samples(step, describe_sample(micro_batch, predictions, self._tokenizer))
 
+    def probe(self, step: int, name: str, metrics: dict[str, float]) -> None:
+        """What a probe found."""
+        self.board.write_probe(step, name, metrics)
+        told = ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
+        self.line.say(f"step {step}: {name}: {told}")
+
     def saved(self, saved: Saved) -> None:
         """A checkpoint that is on the disk now."""
         self.board.write_save(saved)

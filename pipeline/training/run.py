@@ -10,7 +10,6 @@
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import socket
@@ -19,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-import torch
 import torch.distributed as dist
 
 from data_prep.errors import SpanwrightError, StoppedEarlyError
@@ -32,6 +30,7 @@ from pipeline.checkpoint.resume import agree_on_checkpoint, restore_rank_generat
 from pipeline.checkpoint.rng import seed_generators
 from pipeline.checkpoint.state import TrainingState
 from pipeline.checkpoint.store import Folder
+from pipeline.checkpoint.weights import hash_weights
 from pipeline.config import RunConfig, load_run
 from pipeline.training.assembly import Data, build_engine, open_data
 from pipeline.training.collective import share_json
@@ -44,6 +43,7 @@ from pipeline.training.history import History
 from pipeline.training.hooks import Evaluation, HealthReport, Reports
 from pipeline.training.loader import RankPositions, load_steps
 from pipeline.training.loop import Hook, Progress, train_steps
+from pipeline.training.probing import Probing, check_probes
 from pipeline.training.progress import ProgressLine, indented
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
 from pipeline.training.saving import Saving
@@ -64,6 +64,7 @@ def train_rank(run_dir: Path, output: TextIO) -> None:
     stop.listen()
     rank = rank_from_environment()
     accumulation_steps(config.training.global_batch, config.training.micro_batch, rank.world_size)
+    check_probes(config)
     data = open_data(config)
     threads = set_threads(rank, config.training.threads_per_rank)
     join_process_group(rank)
@@ -152,7 +153,8 @@ class Session:
             if training.trouble.action == "rollback":
                 saving.save_start(progress)
         told: list[Hook] = [reports.step, HealthReport(self.config, reports)] if reports else []
-        hooks: list[Hook] = [self.heartbeat, *self.watchdog, guard, *told, evaluation, saving]
+        probing = Probing(self.config, self.data, self.rank, state, self.environment["threads"], reports)
+        hooks: list[Hook] = [self.heartbeat, *self.watchdog, guard, *told, evaluation, probing, saving]
         try:
             progress = train_steps(
                 engine, steps, progress, positions.first_of, lambda step: step_plan(training, step), hooks,
@@ -216,7 +218,7 @@ class Session:
         return reports
 
     def _write_result(self, progress: Progress, state: TrainingState, evaluation: Evaluation, saving: Saving) -> None:
-        weight_hash = hash_weights(state)
+        weight_hash = hash_weights(state.masters())
         if not self.rank.is_first:
             return
         result = {
@@ -236,12 +238,3 @@ class Session:
     def _say(self, text: str) -> None:
         if self.rank.is_first:
             print(indented(text), file=self.output, flush=True)
-
-
-def hash_weights(state: TrainingState) -> str:
-    """SHA-256 over the names and bytes of the fp32 masters, sorted by name: equal for equal weights. Collective."""
-    digest = hashlib.sha256()
-    for name, value in state.masters():
-        digest.update(name.encode())
-        digest.update(value.contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -40,6 +40,11 @@ class TensorBoard:
         for term, value in terms.items():
             self._writer.add_scalar(f"heldout/{term}", value, step)
 
+    def write_probe(self, step: int, name: str, metrics: Mapping[str, float]) -> None:
+        """The figures of a probe."""
+        for metric, value in metrics.items():
+            self._writer.add_scalar(f"probe/{name}/{metric}", value, step)
+
     def write_save(self, saved: Saved) -> None:
         """How long training waited for a checkpoint, and how long it took."""
         self._writer.add_scalar("checkpoint/stall_seconds", saved.stall_seconds, saved.step)
