@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from pipeline.config import RunConfig
 from pipeline.evaluation.figures import Figures
 from pipeline.evaluation.gaps import Gap, GapFiller
 from pipeline.evaluation.habits import Habits
-from pipeline.evaluation.probes import describe_probes, probe_names
+from pipeline.evaluation.probes import bitext, describe_probes, linear_probe, probe_names
 from pipeline.evaluation.run import evaluate_run
 from pipeline.evaluation.subject import RunParts, Subject
 from pipeline.evaluation.texts import Texts
@@ -88,6 +89,30 @@ def test_mistakes_are_one_message(dataset: Path, tmp_path: Path) -> None:
     damage(config)
     with pytest.raises(InputError, match=r"this checkpoint is damaged: .*changed since it was written"):
         evaluate_run(config, ["tev"], step=0)
+
+
+def test_a_linear_map_tells_sources_and_translations_find_each_other(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = subject_of(trained("bert", dataset, tmp_path)[0])
+    subject.texts.split = "train"  # where there are several sources
+    monkeypatch.setattr(linear_probe, "FEWEST_OF_A_CLASS", 3)
+    figures = linear_probe.measure(subject)
+    assert len(figures.settings["sources"]) > 1
+    assert figures.metrics["source_accuracy"].value == sum(figures.values) / len(figures.values)
+    documents = subject.texts.documents[:10]
+    pairs = [
+        replace(document, pair=number + 1, language=language)
+        for number, document in enumerate(documents)
+        for language in ("de", "en")
+    ]
+    monkeypatch.setitem(vars(subject.texts), "documents", pairs)
+    mined = bitext.measure(subject).metrics
+    # A text is its own translation here. The margin of one that is near to all can still be below another's.
+    assert min(mined["accuracy"].value, mined["f1"].value) >= 0.75
+    unrelated = [replace(each, text=documents[n % 10].text) for n, each in enumerate(pairs)]
+    monkeypatch.setitem(vars(subject.texts), "documents", unrelated)
+    assert bitext.measure(subject).metrics["accuracy"].value < 0.5
 
 
 def test_every_probe_says_what_it_measures_and_needs() -> None:
