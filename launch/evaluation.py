@@ -98,8 +98,8 @@ def _cell(figure: Any) -> str:
 
 
 def _ask(request: Request, data: Path | None) -> Any:
+    from pipeline.evaluation.config import EVERY
     from pipeline.evaluation.exported import evaluate_export
-    from pipeline.evaluation.probes import EVERY
     from pipeline.evaluation.run import evaluate_run
     from pipeline.evaluation.subject import Options
 

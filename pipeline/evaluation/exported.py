@@ -24,9 +24,9 @@ from data_prep.tokenizer.special import SpecialTokens
 from pipeline.checkpoint.format import step_of
 from pipeline.config import RunConfig, load_run
 from pipeline.config_files import RUN_CONFIG_NAME
+from pipeline.evaluation.config import check_names
 from pipeline.evaluation.habits import Habits
 from pipeline.evaluation.model import Model, TrainedModel
-from pipeline.evaluation.probes import check_names
 from pipeline.evaluation.results import Place
 from pipeline.evaluation.run import Found, ask
 from pipeline.evaluation.stock import StockModel, class_name

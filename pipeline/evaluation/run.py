@@ -9,8 +9,9 @@ from pipeline.checkpoint.load import saved_steps, step_folder
 from pipeline.checkpoint.store import Folder
 from pipeline.checkpoint.weights import CheckpointWeights, hash_weights, newest_checkpoint
 from pipeline.config import RunConfig
+from pipeline.evaluation.config import EVERY, check_names, probe_names
 from pipeline.evaluation.figures import Figures
-from pipeline.evaluation.probes import EVERY, check_names, measure, probe_names
+from pipeline.evaluation.probes import measure
 from pipeline.evaluation.results import Place
 from pipeline.evaluation.subject import Options, RunParts, Subject
 from pipeline.evaluation.texts import Texts

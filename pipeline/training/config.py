@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from data_prep.errors import InputError
 from data_prep.section import Section
+from pipeline.evaluation.config import ProbeNames
 from pipeline.training.groups import ParameterGroup, ScheduleConfig
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -35,7 +36,7 @@ class TroubleConfig(Section):
 class ProbesConfig(Section):
     """Probes within training (pipeline/training/probing.py): `spanwright evaluate --list` names them."""
 
-    probes: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    probes: ProbeNames = ()
     every: PositiveInt | None = None
     """Every so many steps (default: after the last only)."""
 

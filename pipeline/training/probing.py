@@ -6,7 +6,6 @@ generators are as before when it is done. The other ranks wait for it where they
 
 import torch
 
-from data_prep.errors import InputError
 from pipeline.checkpoint.state import TrainingState
 from pipeline.checkpoint.weights import hash_weights
 from pipeline.config import RunConfig
@@ -54,13 +53,3 @@ class Probing:
                 reports.line.say(f"step {step}: {figures}")
             else:
                 reports.probe(step, name, {metric: figure.value for metric, figure in figures.metrics.items()})
-
-
-def check_probes(config: RunConfig) -> None:
-    """InputError for a probe that there is not, before anything is trained."""
-    from pipeline.evaluation.probes import check_names
-
-    try:
-        check_names(config.training.evaluate.probes)
-    except InputError as error:
-        raise InputError(f"training.evaluate.probes: {error}") from None

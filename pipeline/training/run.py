@@ -43,7 +43,7 @@ from pipeline.training.history import History
 from pipeline.training.hooks import Evaluation, HealthReport, Reports
 from pipeline.training.loader import RankPositions, load_steps
 from pipeline.training.loop import Hook, Progress, train_steps
-from pipeline.training.probing import Probing, check_probes
+from pipeline.training.probing import Probing
 from pipeline.training.progress import ProgressLine, indented
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
 from pipeline.training.saving import Saving
@@ -64,7 +64,6 @@ def train_rank(run_dir: Path, output: TextIO) -> None:
     stop.listen()
     rank = rank_from_environment()
     accumulation_steps(config.training.global_batch, config.training.micro_batch, rank.world_size)
-    check_probes(config)
     data = open_data(config)
     threads = set_threads(rank, config.training.threads_per_rank)
     join_process_group(rank)

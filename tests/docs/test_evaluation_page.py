@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation.probes import probe_names
+from pipeline.evaluation.config import probe_names
 from tests.e2e.conftest import SMALL_RUN, python_sources, spanwright, write_jsonl
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")

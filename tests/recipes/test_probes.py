@@ -11,10 +11,11 @@ import pytest
 from data_prep.errors import InputError
 from pipeline.checkpoint.load import step_folder
 from pipeline.config import RunConfig
+from pipeline.evaluation.config import probe_names
 from pipeline.evaluation.figures import Figures
 from pipeline.evaluation.gaps import Gap, GapFiller
 from pipeline.evaluation.habits import Habits
-from pipeline.evaluation.probes import bitext, describe_probes, linear_probe, probe_names
+from pipeline.evaluation.probes import bitext, describe_probes, linear_probe
 from pipeline.evaluation.run import evaluate_run
 from pipeline.evaluation.subject import RunParts, Subject
 from pipeline.evaluation.texts import Texts

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from data_prep.errors import InputError
 from pipeline.config import load_run
 from pipeline.evaluation.run import evaluate_run
-from pipeline.training.probing import check_probes
 
 from .conftest import RunMaker, metrics
 
@@ -47,7 +46,7 @@ def test_training_with_probes_has_the_losses_and_weights_of_training_without(
 
 
 def test_an_unknown_probe_is_refused_before_anything_is_trained(make_run: RunMaker) -> None:
-
-    config = load_run(make_run(evaluate={"probes": ["tve"]}))
-    with pytest.raises(InputError, match=r"training.evaluate.probes: there is no probe 'tve'. Did you mean 'tev'"):
-        check_probes(config)
+    with pytest.raises(ValidationError, match=r"there is no probe 'tve'. Did you mean 'tev'"):
+        make_run(evaluate={"probes": ["tve"]})
+    with pytest.raises(ValidationError, match=r"there is no probe 'heldut'. Did you mean 'heldout'"):
+        make_run(sections={"evaluation": {"probes": ["heldut"]}})
