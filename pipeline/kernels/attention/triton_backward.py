@@ -29,6 +29,7 @@ from pipeline.kernels.attention.triton_scores import (
     base2_scores,
     bias_index,
     draws_below,
+    draws_below_apart,
     keeps,
     load_positions,
     sees,
@@ -249,7 +250,7 @@ def backward_keys(
         dropped_weights = weights
         if dropout_rows is not None:
             first_draw = head * DRAWS_PER_HEAD + first_row - first_key
-            dropped = draws_below(dropout, rows_Q, mask_Q, first_draw, KEYS)
+            dropped = draws_below_apart(dropout, rows_Q, mask_Q, first_draw, KEYS)
             dropped_weights = tl.where(dropped, 0.0, weights * dropout_scale)
             grads = tl.where(dropped, 0.0, grads * dropout_scale)
         grad_v_KD = tl.dot(tl.trans(dropped_weights.to(v_KD.dtype)), grad_out_QD, grad_v_KD, input_precision="ieee")

@@ -55,26 +55,51 @@ def draws_below(stream, rows_Q, mask_Q, first_draw, COUNT: tl.constexpr):
 
     A stream is (rows [Tq], positions [Tq], key low, key high, threshold), the numbers 32 bits in an int32.
     """
-    words = _words(stream, rows_Q, mask_Q, first_draw // DRAWS_PER_BLOCK, COUNT // DRAWS_PER_BLOCK)
-    return words < stream[4].to(tl.uint32, bitcast=True)
+    return _spread(_below(stream, rows_Q, mask_Q, first_draw, COUNT))
+
+
+@triton.jit
+def draws_below_apart(stream, rows_Q, mask_Q, first_draw, COUNT: tl.constexpr):
+    """The same in a branch (nothing is below 0): the compiler keeps it apart from what needs registers around it."""
+    below_QB = tl.zeros([rows_Q.shape[0], COUNT // DRAWS_PER_BLOCK], tl.int32)
+    if stream[4] != 0:
+        below_QB = _below(stream, rows_Q, mask_Q, first_draw, COUNT)
+    return _spread(below_QB)
+
+
+@triton.jit
+def _below(stream, rows_Q, mask_Q, first_draw, COUNT: tl.constexpr):
+    """A number of four bits for each block, the lowest its first draw's: [Q, COUNT / 4]."""
+    first_block, threshold = first_draw // DRAWS_PER_BLOCK, stream[4].to(tl.uint32, bitcast=True)
+    w0, w1, w2, w3 = _blocks(stream, rows_Q, mask_Q, first_block, COUNT // DRAWS_PER_BLOCK)
+    low = (w0 < threshold).to(tl.int32) | ((w1 < threshold).to(tl.int32) << 1)
+    return low | ((w2 < threshold).to(tl.int32) << 2) | ((w3 < threshold).to(tl.int32) << 3)
+
+
+@triton.jit
+def _spread(below_QB):
+    """Each block's four bits side by side: [Q, COUNT]."""
+    bits_QBF = (below_QB[:, :, None] >> tl.arange(0, DRAWS_PER_BLOCK)[None, None, :]) & 1
+    return tl.reshape(bits_QBF, (below_QB.shape[0], DRAWS_PER_BLOCK * below_QB.shape[1])) != 0
 
 
 @triton.jit
 def keeps(stream, rows_Q, mask_Q, first_draw, COUNT: tl.constexpr):
-    """The same for draws of 16 bits, eight to a block: [Q, COUNT] from first_draw (a multiple of 8) on."""
-    words = _words(stream, rows_Q, mask_Q, first_draw // KEEPS_PER_BLOCK, COUNT // KEEPS_PER_BLOCK)
+    """Like `draws_below`, for draws of 16 bits, eight to a block: [Q, COUNT] from first_draw (a multiple of 8) on."""
+    w0, w1, w2, w3 = _blocks(stream, rows_Q, mask_Q, first_draw // KEEPS_PER_BLOCK, COUNT // KEEPS_PER_BLOCK)
+    words = tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (rows_Q.shape[0], COUNT // 2))
     halves = tl.reshape(tl.join(words & 0xFFFF, words >> 16), (rows_Q.shape[0], COUNT))
     return halves < stream[4].to(tl.uint32, bitcast=True)
 
 
 @triton.jit
-def _words(stream, rows_Q, mask_Q, first_block, BLOCKS: tl.constexpr):
-    """The words of so many Philox blocks from `first_block` on: [Q, 4 * BLOCKS]."""
+def _blocks(stream, rows_Q, mask_Q, first_block, BLOCKS: tl.constexpr):
+    """So many Philox blocks from `first_block` on: their four words, each [Q, BLOCKS]."""
     row_Q1 = tl.load(stream[0] + rows_Q, mask=mask_Q, other=0).to(tl.uint32)[:, None]
     position_Q1 = tl.load(stream[1] + rows_Q, mask=mask_Q, other=0)[:, None]
     block_1B = (tl.arange(0, BLOCKS) + first_block).to(tl.uint32)[None, :]
     zero_QB = tl.zeros([rows_Q.shape[0], BLOCKS], tl.uint32)
-    w0, w1, w2, w3 = tl.philox_impl(
+    return tl.philox_impl(
         zero_QB + row_Q1,
         zero_QB + block_1B,
         zero_QB + (position_Q1 & 0xFFFFFFFF).to(tl.uint32),
@@ -83,4 +108,3 @@ def _words(stream, rows_Q, mask_Q, first_block, BLOCKS: tl.constexpr):
         stream[3].to(tl.uint32, bitcast=True),
         PHILOX_ROUNDS,
     )
-    return tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (rows_Q.shape[0], 4 * BLOCKS))

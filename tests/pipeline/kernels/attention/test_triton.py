@@ -109,13 +109,8 @@ def test_the_kernels_compile_without_spills(
         assert spills(code, tmp_path) == 0, name
 
 
-# Bytes that NVIDIA's kernels put on the stack when they draw dropout's bits; nothing tried at 64 x 64 had none.
-DROPOUT_SPILLS = {
-    ("sm_80", 64): {"queries": 8, "keys": 48},
-    ("sm_80", 128): {"queries": 16},
-    ("sm_90", 64): {"keys": 8},
-    ("sm_90", 128): {"queries": 128, "keys": 256},
-}
+# Bytes on the stack of the one kernel that spills, with dropout's bits; docs/log.md has what was tried.
+DROPOUT_SPILLS = {("sm_90", 128, "queries"): 128}
 
 
 @pytest.mark.long
@@ -129,7 +124,7 @@ def test_with_dropout_the_kernels_compile_and_spill_no_more_than_is_known(
     absent = tuple(name for name in (*ABSENT, *BIASES["fire"]) if name not in NAMES)
     for name, kernel in KERNELS.items():
         code = assert_compiles(kernel, getattr(tiles, name), architecture, head_dim, absent)
-        assert spills(code, tmp_path) <= DROPOUT_SPILLS.get((architecture, head_dim), {}).get(name, 0), name
+        assert spills(code, tmp_path) <= DROPOUT_SPILLS.get((architecture, head_dim, name), 0), name
 
 
 @pytest.mark.parametrize(
