@@ -305,7 +305,8 @@ def kill_tokenizers(driver: subprocess.Popen[bytes], out: Path) -> set[int]:
     """Kill every worker that tokenizes, until the driver ends."""
     records, killed = out / ".work" / "records", set[int]()
     while driver.poll() is None:
-        if list(records.glob("train-*")) and not list(records.glob("tokenize-*")):
+        # The task makes this folder when it begins: the one before it may still be on its way out.
+        if list((out / ".work").glob("tokenize-*")) and not list(records.glob("tokenize-*")):
             for pid in set(busy_workers(driver.pid)) - killed:
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
