@@ -15,19 +15,20 @@ import math
 import statistics
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import webdataset
 
 from benchmarks import frame
+from benchmarks.shards import write_dataset
 from data_prep.config import TokenizerConfig
-from data_prep.shards import Dataset, build_chunks, build_manifest, describe_tokenizer, write_manifest, write_shard
-from data_prep.tokenizer import Tokenizer
+from data_prep.shards import Dataset
+from data_prep.shards.reader import Split
 from data_prep.tokenizer.special import SPECIAL_PIECES
+from data_prep.tokenizer.tokenizer import MODEL_NAME
 from data_prep.tokenizer.train import train_model
 from pipeline.stream import Stream, StreamConfig
 
@@ -72,20 +73,20 @@ def _documents(num_tokens: int) -> list[np.ndarray]:
 
 
 def _contenders(folder: Path, documents: list[np.ndarray], window: int) -> dict[str, Reading]:
-    split = _our_shards(folder / "ours", documents, window)
+    model = train_model([Path(__file__).read_text(encoding="utf-8")], TokenizerConfig(kind="byte"))
+    split = write_dataset(folder / "ours", {MODEL_NAME: model.model}, _shards_of(documents), window).split("train")
     stream = Stream(split, StreamConfig(window=window), seed=0)
     flat = np.concatenate(documents)
     (folder / "flat.bin").write_bytes(flat.tobytes())
     sequences = flat[: len(flat) // window * window].reshape(-1, window)
     mapped = np.memmap(folder / "flat.bin", np.uint16, "r")
 
-    def chunks(source: "Callable[[], object]" = lambda: split) -> int:
-        read: Any = source()
+    def chunks(read: Split) -> int:
         return sum(len(read.chunk(number).tokens.astype(np.int32)) for number in range(read.num_chunks))
 
     return {
-        "chunks": chunks,
-        "chunks_first": partial(chunks, lambda: Dataset.open(folder / "ours").split("train")),
+        "chunks": lambda: chunks(split),
+        "chunks_first": lambda: chunks(Dataset.open(folder / "ours").split("train")),
         "windows": lambda: sum(len(stream.sample(position).tokens) for position in range(len(stream))),
         "webdataset_single": _tars(folder / "single.tar", sequences, 1),
         "webdataset_256": _tars(folder / "many.tar", sequences, 256),
@@ -95,22 +96,16 @@ def _contenders(folder: Path, documents: list[np.ndarray], window: int) -> dict[
     }
 
 
-def _our_shards(folder: Path, documents: list[np.ndarray], window: int) -> Any:
-    (folder / "tokenizer").mkdir(parents=True)
-    model = train_model([Path(__file__).read_text(encoding="utf-8")], TokenizerConfig(kind="byte"))
-    (folder / "tokenizer" / "spiece.model").write_bytes(model.model)
-    tokenizer = Tokenizer.load(folder / "tokenizer")
-    entries: list[Any] = []
+def _shards_of(documents: Iterable[np.ndarray]) -> Iterator[list[tuple[str, np.ndarray]]]:
     held, count = list[tuple[str, np.ndarray]](), 0
     for number, document in enumerate(documents):
         held.append((f"drawn:{number}", document))
         count += len(document)
-        if count >= SHARD_TOKENS or number == len(documents) - 1:
-            entries.append(write_shard(folder, f"shard-{len(entries):05d}", build_chunks(held, "uint16"), [window]))
+        if count >= SHARD_TOKENS:
+            yield held
             held, count = [], 0
-    described = describe_tokenizer(folder, "tokenizer", tokenizer.digest, tokenizer.vocab_size)
-    write_manifest(folder, build_manifest("read", described, {"train": entries}, {}, {}))
-    return Dataset.open(folder).split("train")
+    if held:
+        yield held
 
 
 def _tars(path: Path, sequences: np.ndarray, per_sample: int) -> Reading:

@@ -20,11 +20,12 @@ from pipeline.checkpoint.compatible import check_continues as check_config_conti
 from pipeline.checkpoint.load import newest_record, saved_steps
 from pipeline.checkpoint.places import open_store
 from pipeline.config import RunConfig
+from pipeline.evaluation.config import FOLDER
 
 Result = dict[str, Any]
 Launch = Callable[[RunConfig], int]
 """Trains a run whose folder has its config; returns the exit code, its message on standard error."""
-EXPORT_RECORD, EVALUATION = "export.json", "evaluation"
+EXPORT_RECORD = "export.json"
 
 
 def prep(config: RunConfig) -> Result:
@@ -143,7 +144,7 @@ def remove_training_state(config: RunConfig) -> None:
         store.remove(name)
     shutil.rmtree(config.train_dir, ignore_errors=True)
     shutil.rmtree(config.export_dir, ignore_errors=True)
-    shutil.rmtree(config.run_dir / EVALUATION, ignore_errors=True)
+    shutil.rmtree(config.run_dir / FOLDER, ignore_errors=True)
 
 
 def check_continues(config: RunConfig, start: Start) -> None:

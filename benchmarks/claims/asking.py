@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from benchmarks.claims.runs import Runs
 from pipeline.evaluation.bm25 import bm25_scores
-from pipeline.evaluation.encoding import Pooling
+from pipeline.evaluation.habits import Pooling
 from pipeline.evaluation.retrieval import Ranks, cosine_scores, ranks
 
 TASKS = ("code", "pages")

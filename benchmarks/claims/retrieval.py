@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.claims.asking import TASKS, bm25_ranks, retrieval_ranks
 from benchmarks.claims.claim import Claim, Measured, items_of, rows_of
 from benchmarks.claims.runs import Runs
-from pipeline.evaluation.encoding import Pooling
+from pipeline.evaluation.habits import Pooling
 from pipeline.evaluation.intervals import bootstrap_interval
 from pipeline.evaluation.retrieval import Ranks, found, reciprocal_ranks
 

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,8 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
 
 
 def _prepared(given: argparse.Namespace) -> dict[str, Path]:
-    sink = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - standard output is for the figures
-    with sink:
-        saved, sys.stdout = sys.stdout, sink
-        try:
-            return corpus.prepare(given.cache.resolve(), given.window, given.vocab_size)
-        finally:
-            sys.stdout = saved
+    with redirect_stdout(sys.stderr):  # standard output is for the figures
+        return corpus.prepare(given.cache.resolve(), given.window, given.vocab_size)
 
 
 def _run(name: str, kind: str, dataset: Path, given: argparse.Namespace) -> Run:

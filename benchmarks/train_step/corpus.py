@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.masking_peers import t5_collator
-from data_prep.shards import Dataset, build_chunks, build_manifest, describe_tokenizer, write_manifest, write_shard
+from benchmarks.shards import write_dataset
+from data_prep.shards import Dataset
 from data_prep.tokenizer import Tokenizer
 from launch.stages import run_stages
 from pipeline.config import load_config
@@ -92,13 +93,8 @@ def _cut_to_windows(natural: Dataset, folder: Path, window: int) -> None:
         (f"window:{number}", tokens[start : start + window])
         for number, start in enumerate(range(0, len(tokens) - window + 1, window))
     ]
-    tokenizer = Tokenizer.load(natural.tokenizer_folder)
-    (folder / "tokenizer").mkdir(parents=True)
-    for file in natural.tokenizer_folder.iterdir():
-        (folder / "tokenizer" / file.name).write_bytes(file.read_bytes())
-    shard = write_shard(folder, "shard-00000", build_chunks(documents, natural.manifest.dtype), [window])
-    described = describe_tokenizer(folder, "tokenizer", tokenizer.digest, tokenizer.vocab_size)
-    write_manifest(folder, build_manifest("train_step", described, {"train": [shard]}, {}, {}))
+    tokenizer_files = {file.name: file.read_bytes() for file in natural.tokenizer_folder.iterdir()}
+    write_dataset(folder, tokenizer_files, [documents], window)
 
 
 def _pieces(dataset: Dataset, window: int) -> Iterator[np.ndarray]:

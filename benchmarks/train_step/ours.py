@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from pipeline.config import RunConfig, load_config, load_run, save_config
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import Data, build_engine, open_data
 from pipeline.training.loop import global_loss
-from pipeline.training.metrics import read_metrics
+from pipeline.training.metrics import METRICS, read_metrics
 from pipeline.training.rank import Rank, join_process_group
 from pipeline.training.schedule import step_plan
+from pipeline.training.stopwatch import Stopwatch
 
 
 def make_run(folder: Path, dataset: Path, given: argparse.Namespace, **training: Any) -> Path:
@@ -52,14 +54,15 @@ def train(run_dir: Path) -> None:
     config = load_run(run_dir)
     if code := launch_local(run_dir, config.training.ranks, config.training.threads_per_rank):
         raise SystemExit(code)
-    records = [record for record in read_metrics(config.train_dir / "metrics.jsonl") if "step_seconds" in record]
+    records = [record for record in read_metrics(config.train_dir / METRICS) if "step_seconds" in record]
     found = {name: [record[name] for record in records] for name in ("step_seconds", "data_wait")}
     print(json.dumps({"seconds": found["step_seconds"], "data_wait": found["data_wait"]}))
 
 
 def count(run_dir: Path) -> None:
     """Rows of every step that are not padding, and the share of those that are."""
-    data, config = open_data(load_run(run_dir)), load_run(run_dir)
+    config = load_run(run_dir)
+    data = open_data(config)
     used, rows = [], 0
     for step in range(config.training.steps):
         views = [view for batch in _step(data, config, step) for view in batch.values()]
@@ -103,64 +106,37 @@ def parts(run_dir: Path) -> None:
     join_process_group(rank)
     data = open_data(config)
     engine = build_engine(config, data, rank)
-    clock = _Clock()
+    clock = defaultdict[str, Stopwatch](lambda: Stopwatch(rank.device))
     model: Any = engine.module.model
-    for name in ("encoder", "decoder"):
-        clock.watch(f"forward: {name}", getattr(model, name))
+    model.encoder.encode = _timed(clock["forward: encoder"], model.encoder.encode)
+    model.decoder.decode = _timed(clock["forward: decoder"], model.decoder.decode)
     for step in range(config.training.steps):
         if step == 1:
-            clock.seconds.clear()
-        with clock.of("reading"):
+            for stopwatch in clock.values():
+                stopwatch.take()
+        with clock["reading"].running():
             samples = data.micro_batches.samples(step * config.training.micro_batch)
-        with clock.of("masking"):
+        with clock["masking"].running():
             views = data.micro_batches.maker.apply(samples).to("cpu").views
-        with clock.of("forward"):
+        with clock["forward"].running():
             terms = engine.forward(views)
-        with clock.of("backward"):
+        with clock["backward"].running():
             engine.backward(global_loss(terms, engine.counts(views)), last=True)
-        with clock.of("optimizer"):
+        with clock["optimizer"].running():
             engine.step(step_plan(config.training, step).learning_rate)
-    steps = config.training.steps - 1
-    found = {name: seconds / steps for name, seconds in clock.seconds.items()}
+    found = {name: stopwatch.take() / (config.training.steps - 1) for name, stopwatch in clock.items()}
     found["forward: embedding, head and loss"] = found["forward"] - sum(
         seconds for name, seconds in found.items() if name.startswith("forward: ")
     )
     print(json.dumps({"parts": found}))
 
 
-class _Clock:
-    """Seconds by name, of blocks and of modules' forwards."""
+def _timed(stopwatch: Stopwatch, call: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(*arguments: Any) -> Any:
+        with stopwatch.running():
+            return call(*arguments)
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def of(self, name: str) -> "_Block":
-        return _Block(self, name)
-
-    def watch(self, name: str, module: nn.Module) -> None:
-        """Count the calls of what the model calls of this module."""
-        for method in ("encode", "decode"):
-            if (call := getattr(module, method, None)) is not None:
-                setattr(module, method, self._timed(name, call))
-
-    def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
-            with self.of(name):
-                return call(*arguments)
-
-        return timed
-
-
-class _Block:
-    def __init__(self, clock: _Clock, name: str) -> None:
-        self._clock, self._name = clock, name
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        taken = time.perf_counter() - self._started
-        self._clock.seconds[self._name] = self._clock.seconds.get(self._name, 0.0) + taken
+    return timed
 
 
 def _step(data: Data, config: RunConfig, step: int) -> list[Views]:

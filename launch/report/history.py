@@ -3,7 +3,6 @@
 from typing import Any
 
 from launch.report.run import Run
-from pipeline.training.progress import format_duration
 
 Row = tuple[str, ...]
 
@@ -81,12 +80,6 @@ def environment_rows(run: Run) -> tuple[list[str], list[Row]]:
         (name.replace("_", " "), *(str(start["environment"].get(name, "-")) for start in starts)) for name in names
     ]
     return heads, rows
-
-
-def lost_seconds(run: Run) -> str:
-    """How long training waited for checkpoints."""
-    stalls = [event["stall_seconds"] for event in run.history if event["event"] == "saved"]
-    return format_duration(sum(stalls)) if stalls else "-"
 
 
 def _time(stamp: str) -> str:

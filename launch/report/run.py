@@ -20,10 +20,11 @@ from pipeline.checkpoint.format import RECORD, Record, decode_record
 from pipeline.checkpoint.load import saved_steps, step_folder
 from pipeline.checkpoint.verify import MAX_JSON_BYTES
 from pipeline.config import RunConfig, load_run
+from pipeline.evaluation.config import FOLDER
 from pipeline.training.history import read_history
 from pipeline.training.metrics import METRICS, SAMPLES, read_metrics
 
-EVALUATION, STAGES = "evaluation", ("prep", "train", "export", "evaluate")
+STAGES = ("prep", "train", "export", "evaluate")
 AXES = ("step", "tokens", "flops", "time")
 _SILENT_SECONDS = 60.0
 
@@ -127,7 +128,7 @@ def read_run(folder: Path) -> Run:
         history=read_history(config.train_dir),
         attempts=read_attempts(config.train_dir),
         checkpoints=_checkpoints(config, problems),
-        evaluations=list(_evaluations(folder / EVALUATION, problems)),
+        evaluations=list(_evaluations(folder / FOLDER, problems)),
         stages=dict(_stages(folder / "stages", problems)),
         problems=problems,
     )

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field
 from data_prep.errors import InputError
 from data_prep.section import Section
 
+FOLDER = "evaluation"
+"""Within a run: the results, a file for each step (results.py)."""
 EVERY = "all"
 """In place of names: every probe that fits the model."""
 

@@ -8,7 +8,7 @@ Shape suffixes: T rows, W width, N texts.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,13 @@ from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import Batch
 from pipeline.checkpoint.weights import load_weights, newest_checkpoint
 from pipeline.config import RunConfig
+from pipeline.evaluation.habits import Pooling
 from pipeline.evaluation.model import flat_batch
 from pipeline.evaluation.subject import objective_with
 from pipeline.model.pretrained import EncoderModel
 from pipeline.objectives import build_objective
 
 Tokens = npt.NDArray[np.integer]
-Pooling = Literal["first", "mean"]
 _TEXTS_AT_ONCE = 32
 
 

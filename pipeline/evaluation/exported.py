@@ -92,7 +92,8 @@ def evaluate_export(
         raise InputError(f"{folder}: the dataset of its run is gone: give other text with --data")
     texts = Texts(dataset, tokenizer, trained_on=own.fingerprint if own else None)
     subject = Subject(model, habits, tokenizer, texts, options or Options(), sentences=sentences)
-    return _place_of(folder), ask(subject, names, _place_of(folder))
+    place = _place_of(folder)
+    return place, ask(subject, names, place)
 
 
 def _place_of(folder: Path) -> Place:

@@ -100,6 +100,11 @@ class GapFiller:
         return [self._special.pad, *before]
 
 
+def exactly(written: Sequence[Sequence[int]], gaps: Sequence[Gap]) -> list[float]:
+    """Of each gap: 1 where what was written are the hidden tokens and no more, else 0."""
+    return [float(tuple(tokens) == gap.hidden) for tokens, gap in zip(written, gaps, strict=True)]
+
+
 def write_greedily(
     model: Model,
     memories: Sequence[torch.Tensor],

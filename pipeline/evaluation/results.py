@@ -15,9 +15,8 @@ from typing import Any
 
 from data_prep.errors import InputError
 from data_prep.shards.files import named_errors, publish, staged_bytes
+from pipeline.evaluation.config import FOLDER
 from pipeline.evaluation.figures import Figures
-
-FOLDER = "evaluation"
 
 
 @dataclass(frozen=True)

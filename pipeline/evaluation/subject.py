@@ -80,6 +80,12 @@ class Subject:
         first = (pooling or self.habits.pooling) == "first"
         return torch.stack([rows_RW[0] if first else rows_RW.mean(0) for rows_RW in states]).numpy()
 
+    def own_states(self, texts: Sequence[Ids]) -> torch.Tensor:
+        """The last states of the texts' own tokens, one after another [rows, W]; special ones are left out."""
+        head, tail = len(self.habits.head), len(self.habits.tail)
+        states = self.model.states([self.habits.around(text) for text in texts])
+        return torch.cat([rows_RW[head : len(rows_RW) - tail] for rows_RW in states])
+
 
 def objective_with(config: RunConfig, vocab_size: int, weights: Weights) -> nn.Module:
     """The objective of a run, its `model` and all, with these weights, in float32, ready to be asked."""

@@ -12,7 +12,8 @@ from typing import Any
 from data_prep.shards import Dataset
 from pipeline.checkpoint.format import Record
 from pipeline.config import RunConfig, fingerprint
-from pipeline.evaluation.results import FOLDER, read_results
+from pipeline.evaluation.config import FOLDER
+from pipeline.evaluation.results import read_results
 from pipeline.export.card_texts import LIBRARIES, USES, loading, task
 from pipeline.export.stock_model import kept_layers
 from pipeline.model.config import count_parameters

@@ -5,7 +5,7 @@ earlier layer's states go through the encoder's last norm, where it has one, and
 """
 
 from pipeline.evaluation.figures import Figure, Figures
-from pipeline.evaluation.gaps import GapFiller, gaps_of
+from pipeline.evaluation.gaps import GapFiller, exactly, gaps_of
 from pipeline.evaluation.subject import Subject, needs_decoder, needs_gaps
 
 ABOUT = "what the decoder writes when it reads each layer of the encoder"
@@ -22,7 +22,7 @@ def measure(subject: Subject) -> Figures:
     for layer in range(subject.model.num_layers + 1):
         filler = GapFiller(subject, layer)
         written = filler.write(gaps)
-        right = [float(tuple(tokens) == gap.hidden) for tokens, gap in zip(written, gaps, strict=True)]
+        right = exactly(written, gaps)
         layers[str(layer)] = {"loss": Figure.mean(filler.losses(gaps)), "exact": Figure.mean(right)}
         samples += [
             {

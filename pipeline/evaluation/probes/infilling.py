@@ -2,7 +2,7 @@
 
 from data_prep.errors import InputError
 from pipeline.evaluation.figures import Figure, Figures
-from pipeline.evaluation.gaps import GapFiller, gaps_of
+from pipeline.evaluation.gaps import GapFiller, exactly, gaps_of
 from pipeline.evaluation.subject import Subject, needs_gaps
 
 ABOUT = "spans written exactly as they were, and their loss"
@@ -21,7 +21,7 @@ def measure(subject: Subject) -> Figures:
         if not gaps:
             raise InputError("probe infilling: no held-out document is long enough to hide words in")
         written = filler.write(gaps)
-        right = [float(tuple(tokens) == gap.hidden) for tokens, gap in zip(written, gaps, strict=True)]
+        right = exactly(written, gaps)
         metrics[f"exact@{hidden}"] = Figure.mean(right)
         metrics[f"loss@{hidden}"] = Figure.mean(filler.losses(gaps))
         values = values or right

@@ -1,11 +1,6 @@
 """How many dimensions the last states of real tokens use (Meng et al. 2024, MAE-LM, arXiv:2302.02060, section 3.1)."""
 
-from collections.abc import Sequence
-
-import torch
-
 from pipeline.evaluation.figures import Figure, Figures
-from pipeline.evaluation.model import Ids
 from pipeline.evaluation.states import effective_rank, entropy_rank
 from pipeline.evaluation.subject import Subject
 
@@ -17,7 +12,7 @@ WINDOWS = 64
 def measure(subject: Subject) -> Figures:
     """Of the states of a window's own tokens, special ones left out."""
     windows = subject.texts.windows(WINDOWS, subject.habits.max_tokens)
-    states_RW = own_states(subject, [tokens for _, tokens in windows])
+    states_RW = subject.own_states([tokens for _, tokens in windows])
     width = states_RW.shape[1]
     metrics = {
         "effective_rank": Figure(float(effective_rank(states_RW))),
@@ -25,10 +20,3 @@ def measure(subject: Subject) -> Figures:
     }
     settings = {**subject.texts.settings, "windows": len(windows), "tokens": len(states_RW), "width": width}
     return Figures(metrics, settings=settings)
-
-
-def own_states(subject: Subject, texts: Sequence[Ids]) -> torch.Tensor:
-    """The last states of the texts' own tokens, one after another [rows, W]."""
-    head, tail = len(subject.habits.head), len(subject.habits.tail)
-    states = subject.model.states([subject.habits.around(text) for text in texts])
-    return torch.cat([rows_RW[head : len(rows_RW) - tail] for rows_RW in states])
