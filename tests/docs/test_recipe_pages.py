@@ -4,9 +4,6 @@ import importlib.util
 import json
 import re
 import shlex
-import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +14,11 @@ from launch.cli import cli
 from launch.listing import recipe_facts
 from pipeline.config import load_config
 from pipeline.training.schedule import step_plan
+from tests.e2e.conftest import python_sources, spanwright, write_jsonl
 from tests.recipes.conftest import dataset as dataset
 from tests.recipes.small import RECIPES, small, train
 
 DOCS = Path(__file__).parents[2] / "docs"
-STDLIB = Path(sysconfig.get_path("stdlib"))
 NEW_RECIPE = (DOCS / "new-recipe.md").read_text(encoding="utf-8")
 SCHEDULES = (DOCS / "schedules.md").read_text(encoding="utf-8")
 
@@ -74,16 +71,10 @@ def test_the_example_of_a_new_recipe_is_a_yaml_alone_and_learns(
 @pytest.mark.long
 def test_the_commands_of_the_new_recipe_page_end_in_a_model_for_transformers(tmp_path: Path) -> None:
     (tmp_path / "spanbert.yaml").write_text(blocks(NEW_RECIPE, "yaml")[0])
-    files = [path for package in ("json", "email", "logging") for path in (STDLIB / package).glob("*.py")]
-    lines = [json.dumps({"text": path.read_text(encoding="utf-8")}) for path in files]
-    (tmp_path / "my.jsonl").write_text("\n".join(lines))
+    write_jsonl(tmp_path / "my.jsonl", [text for name in ("json", "email", "logging") for text in python_sources(name)])
     small = ["data.tokenizer.vocab_size=1000", "data.workers=1"]  # fourteen files are no corpus for 30,000 pieces
     for command in blocks(NEW_RECIPE)[-1].splitlines():
-        arguments = [*shlex.split(command), *small]
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("spanwright")), *arguments[1:]],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = spanwright(*shlex.split(command)[1:], *small, cwd=tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     exported = tmp_path / "runs" / "spanbert" / "export" / "hf"
     assert json.loads((exported / "config.json").read_text(encoding="utf-8"))["architectures"] == ["BertForMaskedLM"]

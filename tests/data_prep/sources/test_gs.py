@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from data_prep.errors import InputError
-from data_prep.sources import InputFile, InputSplit, read
-from data_prep.sources.config import SourceConfig
+from data_prep.sources import InputSplit, read
 from data_prep.sources.inputs import find_inputs
 from data_prep.sources.kinds import ranges
+from tests.remote_corpus import config_of, jsonl_lines, texts
 
-LINES = [f'{{"text": "line {number} {"x" * (number % 90)}"}}\n' for number in range(2000)]
+LINES = jsonl_lines(2000)
 gcsfs = pytest.importorskip("gcsfs")
 
 
@@ -59,20 +59,11 @@ def wait_until_it_answers(url: str) -> None:
     raise AssertionError(f"{url} does not answer; proxies: {os.environ.get('http_proxy')}")
 
 
-def config_of(*paths: str) -> SourceConfig:
-    return SourceConfig.model_validate({"paths": paths})
-
-
-def texts(file: InputFile, config: SourceConfig, split_bytes: int) -> list[str]:
-    splits = [InputSplit(file, *bounds) for bounds in ranges(file, config, split_bytes)]
-    assert len(splits) > 1
-    return [found.text for split in splits for found in read(split, config)]  # type: ignore[union-attr]
-
-
 def test_folders_globs_and_byte_ranges_are_read_by_url(store: Any) -> None:
     folder = [("b/small.txt", "text"), ("big.jsonl", "jsonl")]
     assert [(file.name, file.source) for file in find_inputs(config_of("gs://corpus/a"))] == folder
     [big] = find_inputs(config_of("gs://corpus/a/*.jsonl"))
+    assert len(ranges(big, config_of("gs://corpus/a/*.jsonl"), 10_000)) > 1
     assert texts(big, config_of("gs://corpus/a/*.jsonl"), 10_000) == [line[10:-3] for line in LINES]
 
 

@@ -15,15 +15,15 @@ import pytest
 
 from data_prep.errors import InputError, SpanwrightError
 from data_prep.shards import Dataset, audit_dataset
-from data_prep.sources import InputFile, InputSplit, read
-from data_prep.sources.config import SourceConfig
+from data_prep.sources import InputSplit, read
 from data_prep.sources.inputs import find_inputs
 from data_prep.sources.kinds import ranges
 from tests import hub_server
+from tests.remote_corpus import config_of, jsonl_lines, texts
 
 hub = pytest.importorskip("huggingface_hub")
 
-LINES = [f'{{"text": "line {number} {"x" * (number % 90)}"}}\n' for number in range(2000)]
+LINES = jsonl_lines(2000)
 URL = "hf://datasets/owner/texts"
 TINY = (
     "data.heldout_fraction=0.1",
@@ -54,21 +54,12 @@ def here(server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     hub.HfFileSystem.clear_instance_cache()
 
 
-def config_of(*paths: str) -> SourceConfig:
-    return SourceConfig.model_validate({"paths": paths})
-
-
-def texts(file: InputFile, config: SourceConfig, split_bytes: int) -> list[str]:
-    splits = [InputSplit(file, *bounds) for bounds in ranges(file, config, split_bytes)]
-    assert len(splits) > 1
-    return [found.text for split in splits for found in read(split, config)]  # type: ignore[union-attr]
-
-
 @pytest.mark.usefixtures("here")
 def test_folders_globs_and_byte_ranges_are_read_by_url() -> None:
     folder = [("b/small.txt", "text"), ("big.jsonl", "jsonl")]
     assert [(file.name, file.source) for file in find_inputs(config_of(f"{URL}/a"))] == folder
     [big] = find_inputs(config_of(f"{URL}/a/*.jsonl"))
+    assert len(ranges(big, config_of(f"{URL}/a/*.jsonl"), 10_000)) > 1
     assert texts(big, config_of(f"{URL}/a/*.jsonl"), 10_000) == [line[10:-3] for line in LINES]
 
 

@@ -18,9 +18,10 @@ from data_prep.sources.config import SourceConfig
 from data_prep.sources.inputs import find_inputs
 from data_prep.sources.kinds import ranges
 from tests import s3_server
+from tests.remote_corpus import config_of, jsonl_lines, texts
 from tests.s3_server import SECRET
 
-LINES = [f'{{"text": "line {number} {"x" * (number % 90)}"}}\n' for number in range(4000)]
+LINES = jsonl_lines(4000)
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +46,6 @@ def store(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     store.pipe("corpus/a/logo.png", b"no")
     yield store
     s3fs.S3FileSystem.clear_instance_cache()
-
-
-def config_of(*paths: str, **more: Any) -> SourceConfig:
-    return SourceConfig.model_validate({"paths": paths, **more})
-
-
-def texts(file: InputFile, config: SourceConfig, split_bytes: int = 2**30) -> list[str]:
-    splits = [InputSplit(file, *bounds) for bounds in ranges(file, config, split_bytes)]
-    return [found.text for split in splits for found in read(split, config)]  # type: ignore[union-attr]
 
 
 def test_folders_globs_and_files_are_found_by_url(store: Any) -> None:
