@@ -1,5 +1,7 @@
 """Two ranks save without a pause and are killed at random times, again and again: `killed_ranks.py FOLDER TRIALS SEED`.
 
+There are TRIALS kills, and more where too few of them fell into a save (on a slow machine one save takes seconds).
+
 This process has everything imported and forks the ranks of each trial, so that a trial costs no start-up. A trial goes
 on where the killed one before it left off. One rank gets SIGKILL at a random time after the trial's first acknowledged
 save; the other goes on without it for a moment and is then killed too, as the launcher does it. Prints a JSON report.
@@ -35,6 +37,7 @@ from pipeline.training.rank import Rank
 
 RANKS = 2
 LONGEST_SECONDS = 0.25  # from the first acknowledged save to the kill: a few saves
+MOST_ROUNDS = 10
 
 
 def save_for_ever(root: Path, meeting: Path, index: int, background: bool, acknowledge: int) -> None:
@@ -120,6 +123,8 @@ if __name__ == "__main__":
     folder, trials, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     outcome, random_times = Report(), random.Random(seed)
-    for current in range(trials):
+    for current in range(trials * MOST_ROUNDS):
+        if current >= trials and outcome.inside_a_save >= trials // 4:
+            break
         trial(folder / "checkpoints", current, random_times, outcome)
     print(json.dumps(dataclasses.asdict(outcome)))

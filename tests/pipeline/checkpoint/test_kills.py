@@ -17,6 +17,6 @@ def test_after_sigkill_at_a_random_time_nothing_acknowledged_is_lost(tmp_path: P
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout)
     assert report["wrong"] == []
-    assert report["kills"] == trials
+    assert report["kills"] >= trials
     assert report["inside_a_save"] >= trials // 4, "few kills hit a save"
-    assert report["acknowledged"] >= trials
+    assert report["acknowledged"] >= report["kills"]
