@@ -32,7 +32,7 @@ def running() -> Iterator[str]:
     port = next(line for line in server.stdout if line.strip().isdecimal()).strip()
     yield f"http://127.0.0.1:{port}"
     server.stdin.close()
-    server.wait(timeout=20)
+    server.wait(timeout=120)
 
 
 def reset(endpoint: str) -> None:

@@ -11,11 +11,9 @@ Memory is the resident size of the largest process, at its peak.
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import frame
+from benchmarks.children import child
 from benchmarks.train_step import corpus, ours
 from data_prep.shards import Dataset
 
+HERE = "benchmarks.train_step"
 GOALS = {
     "fixed_vs_eager": 2.2, "fixed_vs_compiled": 1.5, "fixed_share_of_gemm_bound": 0.8, "natural_vs_compiled": 3.0,
     "memory_eager_vs_ours": 1 / 0.6, "zero2_two_ranks_vs_one": 1.7, "plain_vs_deepspeed": 0.9,
@@ -71,7 +71,9 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
     }
     figures |= {"threads": given.threads, "rounds": given.rounds, "model": given.model, "batch": given.batch}
     if "fixed" in given.kinds:
-        figures["parts_seconds"] = _child("ours", "parts", _run_folder("fixed", datasets["fixed"], given))["parts"]
+        figures["parts_seconds"] = child(f"{HERE}.ours", "parts", _run_folder("fixed", datasets["fixed"], given))[
+            "parts"
+        ]
         figures["products"] = _products(datasets["fixed"], given)
     return frame.Outcome("train_step", figures, _ratios(runs, figures), GOALS, ("torch", "deepspeed", "transformers"))
 
@@ -86,15 +88,15 @@ def _run(name: str, kind: str, dataset: Path, given: argparse.Namespace) -> Run:
         return _run_ours(name, kind, dataset, given)
     options = {"window": given.window, "batch": given.batch, "threads": given.threads, "model": given.model}
     options |= {"warm-up": given.warm_up, "steps": given.steps}
-    found = _child("peers", name, kind, dataset, *(f"--{option}={value}" for option, value in options.items()))
+    found = child(f"{HERE}.peers", name, kind, dataset, *(f"--{option}={value}" for option, value in options.items()))
     return _with_rates(found, found["tokens"])
 
 
 def _run_ours(name: str, kind: str, dataset: Path, given: argparse.Namespace) -> Run:
     folder = _run_folder(name, dataset, given)
     try:
-        found = _child("ours", "plain" if name == "plain" else "train", folder)
-        counted = _child("ours", "count", folder)
+        found = child(f"{HERE}.ours", "plain" if name == "plain" else "train", folder)
+        counted = child(f"{HERE}.ours", "count", folder)
     finally:
         shutil.rmtree(folder.parent)
     found = {key: values[given.warm_up :] for key, values in found.items() if isinstance(values, list)} | {
@@ -111,22 +113,6 @@ def _run_folder(name: str, dataset: Path, given: argparse.Namespace) -> Path:
     }
     share = {"ranks": 1, "zero_stage": 1, "threads_per_rank": given.threads, **shares.get(name, {})}
     return ours.make_run(Path(tempfile.mkdtemp(prefix="train_step-")) / name, dataset, given, **share)
-
-
-def _child(module: str, *arguments: Any) -> Run:
-    """What a module of this package prints, run in a process of its own, and its memory in GiB."""
-    command = [sys.executable, "-m", f"benchmarks.train_step.{module}", *map(str, arguments)]
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        printed = process.stdout.read().decode()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            errors.seek(0)
-            raise SystemExit(f"{' '.join(command)} failed:\n{errors.read().decode(errors='replace')[-4000:]}")
-    found: Run = json.loads(printed.splitlines()[-1])
-    return {**found, "memory": usage.ru_maxrss / 2**20}
 
 
 def _with_rates(found: Run, tokens: list[int]) -> Run:
@@ -148,7 +134,9 @@ def _products(dataset: Path, given: argparse.Namespace) -> Run:
     encoder, decoder = corpus.corrupted_lengths(given.window)
     vocab_size = Dataset.open(dataset).manifest.tokenizer.vocab_size
     options = {"model": given.model, "vocab-size": vocab_size, "batch": given.batch, "threads": given.threads}
-    found = _child("products", *(f"--{name}={value}" for name, value in options.items()), "--rows", encoder, decoder)
+    found = child(
+        f"{HERE}.products", *(f"--{name}={value}" for name, value in options.items()), "--rows", encoder, decoder
+    )
     return {"seconds": found["seconds"], "gflop": found["flops"] / 1e9, "matmul_gflop_per_s": found["peak"] / 1e9}
 
 

@@ -32,6 +32,15 @@ Padded = dict[str, np.ndarray]  # input_ids, attention_mask and labels, [B, L] e
 
 def prepare(cache: Path, window: int, vocab_size: int) -> dict[str, Path]:
     """The dataset of each kind below `cache`; what is there already is kept."""
+    natural = prepare_natural(cache, window, vocab_size)
+    fixed = cache / f"fixed-{window}"
+    if not (fixed / "manifest.json").exists():
+        _cut_to_windows(Dataset.open(natural), fixed, window)
+    return {"fixed": fixed, "natural": natural}
+
+
+def prepare_natural(cache: Path, window: int, vocab_size: int, heldout_fraction: float = 0.0) -> Path:
+    """The dataset of whole documents below `cache`; what is there already is kept."""
     texts = cache / "definitions.jsonl"
     if not texts.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -42,29 +51,30 @@ def prepare(cache: Path, window: int, vocab_size: int) -> dict[str, Path]:
         "t5_span",
         [
             f"data.paths=[{texts}]", f"data.dir={natural}", f"run.dir={cache / 'prep'}", f"stream.window={window}",
-            f"data.shards.window_sizes=[{window}]", "data.heldout_fraction=0", "data.workers=1",
+            f"data.shards.window_sizes=[{window}]", f"data.heldout_fraction={heldout_fraction}", "data.workers=1",
             f"data.tokenizer={{kind: bpe, vocab_size: {vocab_size}, sample_bytes: 4000000}}",
         ],
     )  # fmt: skip
     run_stages(config, ("prep",))
-    fixed = cache / f"fixed-{window}"
-    if not (fixed / "manifest.json").exists():
-        _cut_to_windows(Dataset.open(natural), fixed, window)
-    return {"fixed": fixed, "natural": natural}
+    return natural
 
 
 def batches(kind: str, folder: Path, window: int, batch: int, count: int, pad_to_window: bool = False) -> list[Padded]:
     """The first `count` batches of the usual collator; `pad_to_window` makes all of one shape, as compilers like."""
-    np.random.seed(0)
+    least = corrupted_lengths(window) if pad_to_window else (0, 0)
+    return list(itertools.islice(collated(folder, "train", window, batch, least), count))
+
+
+def collated(
+    folder: Path, split: str, window: int, batch: int, least: tuple[int, int] = (0, 0), seed: int = 0
+) -> Iterator[Padded]:
+    """All whole batches of a split in a drawn order, rows padded to at least `least` tokens of input and labels."""
+    np.random.seed(seed)
     dataset = Dataset.open(folder)
     tokenizer = Tokenizer.load(dataset.tokenizer_folder)
-    documents = _pieces(dataset, window)
-    least = corrupted_lengths(window) if pad_to_window else (0, 0)
-    made = []
-    for _ in range(count):
-        rows = list(itertools.islice(documents, batch))
-        made.append(_padded([_corrupted(row, tokenizer) for row in rows], least))
-    return made
+    documents = pieces(dataset, split, window)
+    while len(rows := list(itertools.islice(documents, batch))) == batch:
+        yield _padded([_corrupted(row, tokenizer) for row in rows], least)
 
 
 def real_tokens(batch: Padded) -> int:
@@ -97,9 +107,9 @@ def _cut_to_windows(natural: Dataset, folder: Path, window: int) -> None:
     write_dataset(folder, tokenizer_files, [documents], window)
 
 
-def _pieces(dataset: Dataset, window: int) -> Iterator[np.ndarray]:
-    """Documents in a drawn order, the long ones cut at the window so that no token is lost."""
-    split = dataset.split("train")
+def pieces(dataset: Dataset, name: str, window: int) -> Iterator[np.ndarray]:
+    """Documents of a split in a drawn order, the long ones cut at the window so that no token is lost."""
+    split = dataset.split(name)
     found: list[np.ndarray] = []
     for number in range(split.num_chunks):
         chunk = split.chunk(number)

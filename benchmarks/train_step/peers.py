@@ -39,17 +39,19 @@ def main() -> None:
     one_shape = given.name == "compiled"
     count = given.warm_up + given.steps
     made = corpus.batches(given.kind, given.dataset, given.window, given.batch, count, one_shape)
-    seconds = _train(_model(given), [{k: torch.from_numpy(v) for k, v in batch.items()} for batch in made], given.name)
+    ours = load_config("t5_span", ["data.paths=[none]", f"model={given.model}"]).model
+    model = model_like(ours, given.dataset)
+    seconds = _train(model, [{k: torch.from_numpy(v) for k, v in batch.items()} for batch in made], given.name)
     timed = made[given.warm_up :]
     padded = sum(batch["input_ids"].size + batch["labels"].size for batch in timed)
     real = [corpus.real_tokens(batch) for batch in timed]
     print(json.dumps({"seconds": seconds[given.warm_up :], "tokens": real, "padding": 1 - sum(real) / padded}))
 
 
-def _model(given: argparse.Namespace) -> T5ForConditionalGeneration:
-    ours: ModelConfig = load_config("t5_span", ["data.paths=[none]", f"model={given.model}"]).model
+def model_like(ours: ModelConfig, dataset: Path) -> T5ForConditionalGeneration:
+    """transformers' T5 of that shape with the vocabulary of a dataset, with its own first weights."""
     config = T5Config(  # type: ignore[call-arg]
-        vocab_size=padded_vocab_size(Dataset.open(given.dataset).manifest.tokenizer.vocab_size),
+        vocab_size=padded_vocab_size(Dataset.open(dataset).manifest.tokenizer.vocab_size),
         d_model=ours.d_model, d_kv=ours.d_kv, d_ff=ours.d_ff, num_layers=ours.num_layers, num_heads=ours.num_heads,
         num_decoder_layers=ours.num_layers, feed_forward_proj="gated-gelu", dropout_rate=ours.dropout_rate,
         tie_word_embeddings=True, decoder_start_token_id=0, use_cache=False,
@@ -58,11 +60,14 @@ def _model(given: argparse.Namespace) -> T5ForConditionalGeneration:
     return T5ForConditionalGeneration(config).train()
 
 
+def compiled(model: T5ForConditionalGeneration, name: str) -> Any:
+    """What is called for a loss, by the contender's name."""
+    return model if name == "eager" else torch.compile(model, dynamic=name == "compiled_dynamic")
+
+
 def _train(model: T5ForConditionalGeneration, batches: list[dict[str, torch.Tensor]], name: str) -> list[float]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-    forward: Any = model
-    if name != "eager":
-        forward = torch.compile(model, dynamic=name == "compiled_dynamic")
+    forward = compiled(model, name)
     seconds = []
     for batch in batches:
         started = time.perf_counter()

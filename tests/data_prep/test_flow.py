@@ -292,7 +292,7 @@ def test_a_kill_in_a_reduction_or_a_finish_is_continued(
     out = tmp_path / "out"
     out.mkdir()
     command = [sys.executable, "-c", RUN, config.model_dump_json(), str(out), str(tiny_stages)]
-    killed = subprocess.run(command, env={**os.environ, "TINY_KILL": at}, timeout=60)
+    killed = subprocess.run(command, env={**os.environ, "TINY_KILL": at}, timeout=300)
     assert killed.returncode == -signal.SIGKILL
     assert not (out / "manifest.json").exists()
     inline = make_inline()

@@ -55,7 +55,7 @@ def test_a_kernel_is_built_once_and_again_when_its_header_changes(source: Path, 
 def test_four_processes_that_want_it_at_once_all_get_it(source: Path, own_cache: Path) -> None:
     command = [sys.executable, "-c", ASK, str(source)]
     asking = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    assert [process.communicate(timeout=60)[0] for process in asking] == ["42\n"] * 4
+    assert [process.communicate(timeout=300)[0] for process in asking] == ["42\n"] * 4
     assert len(list(own_cache.glob("*.so"))) == 1
     assert not list(own_cache.glob(".*"))
 

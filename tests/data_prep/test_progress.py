@@ -47,7 +47,7 @@ def test_a_stage_that_takes_long_speaks_by_itself_and_only_until_it_ends() -> No
 
     progress = PlainProgress(write, first_word=0.01)
     progress.start("train tokenizer", 0)
-    assert spoken.wait(30)
+    assert spoken.wait(300)
     progress.finish()
     told = len(lines)
     progress.note("done")

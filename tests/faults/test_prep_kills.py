@@ -83,7 +83,9 @@ def look_at_dataset():
         torn.extend(problems)
     return 1
 
-while not stop.wait(0.01):
+stopping = False
+while not stopping:
+    stopping = stop.wait(0.01)  # and a last look when it is over
     looks += 1
     manifests += look_at_dataset()
     for index in [*out.glob("*.index"), *out.glob(".work/*/[!.]*.index")]:
@@ -318,7 +320,7 @@ def test_a_shard_that_every_retry_dies_on_is_named_and_made_by_a_rerun(corpus: P
     config, out = write_config(tmp_path, corpus, split_bytes=2**30), tmp_path / "out"
     driver = start(config, out)
     killed = kill_tokenizers(driver, out)
-    _, said = driver.communicate(timeout=60)
+    _, said = driver.communicate(timeout=300)
     assert (len(killed), driver.returncode) == (RETRIES + 1, 1), said
     assert f"spanwright: tokenize 4 files, 0.jsonl to 3.jsonl: its worker died {RETRIES + 1} times" in said.decode()
     assert not (out / "manifest.json").exists()

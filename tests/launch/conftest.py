@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.processes import held_still
 
 SPANWRIGHT = [sys.executable, "-m", "launch.cli"]
 STEPS = 24
@@ -43,7 +44,7 @@ def wait_for(what: Callable[[], Any], seconds: float = 400.0) -> Any:
     """The first true value of `what()`; its last one when the time is up (a loaded machine takes its time)."""
     deadline = time.monotonic() + seconds
     while not (value := what()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.02)
     assert value, f"not within {seconds:.0f} s"
     return value
 
@@ -84,31 +85,9 @@ def spanwright(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@contextlib.contextmanager
-def paused(run_dir: Path, rank: int = 1) -> Iterator[int]:
-    """The process of `rank`, stopped within the block, and so is the training: lest it be done before a test acts."""
-    pid = read_json(run_dir / "train" / "beats" / f"rank-{rank}.json")["pid"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield pid
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-
-
-def is_told_to_stop(pid: int) -> bool:
-    """Whether SIGTERM waits for a stopped process: its launcher has passed the request on.
-
-    Or it has ended: where Slurm ends a step it lets stopped processes go on first.
-    """
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    if any(line.startswith("State:\tZ") for line in lines):
-        return True
-    [pending] = [line.partition(":")[2] for line in lines if line.startswith("ShdPnd:")]
-    return bool(int(pending, 16) & 1 << (signal.SIGTERM - 1))
+def paused(run_dir: Path, rank: int = 1) -> contextlib.AbstractContextManager[int]:
+    """The process of `rank`, held still within the block, and with it the training: it must not end before we act."""
+    return held_still(read_json(run_dir / "train" / "beats" / f"rank-{rank}.json")["pid"])
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from launch.clusters.preflight import preflight, token_problem, try_one_step
 from launch.jobs import cancel_jobs, job_states
 from launch.submit import process_id
 from pipeline.config import RunConfig, load_config
-from tests.launch.conftest import is_told_to_stop, paused, read_json, spanwright, steps_done, wait_for
+from tests.launch.conftest import paused, read_json, spanwright, steps_done, wait_for
+from tests.processes import is_told_to_stop
 
 
 def test_a_run_in_the_background_is_cancelled_saves_and_continues_to_the_undisturbed_weights(
@@ -92,7 +93,7 @@ def test_jobs_on_this_machine_are_told_from_strangers_with_their_number(tmp_path
         (tmp_path / "submission.json").write_text(json.dumps(record), encoding="utf-8")
         assert job_states(tmp_path) == {"run": "RUNNING"}
         assert cancel_jobs(tmp_path) == ["run"]
-        assert ours.wait(timeout=20) != 0
+        assert ours.wait(timeout=120) != 0
     assert job_states(tmp_path) == {"run": "ENDED"}
     record["jobs"]["run"] = f"{os.getpid()}-1"  # our number, another start: it must not be touched
     (tmp_path / "submission.json").write_text(json.dumps(record), encoding="utf-8")

@@ -77,7 +77,7 @@ def test_workers_open_the_store_themselves(method: Any, store: Any) -> None:
     queue = context.Queue()
     worker = context.Process(target=_in_process, args=(file, config, queue))
     worker.start()
-    assert queue.get(timeout=60) == ["größer"]
+    assert queue.get(timeout=300) == ["größer"]
     worker.join(60)
 
 

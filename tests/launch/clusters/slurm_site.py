@@ -92,7 +92,7 @@ def slurm_site(folder: Path, grace_seconds: int = 120, kill_seconds: int = 60) -
             daemon.terminate()
         for daemon in daemons:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                daemon.wait(timeout=20)
+                daemon.wait(timeout=120)
             daemon.kill()
 
 

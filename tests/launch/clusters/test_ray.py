@@ -21,13 +21,12 @@ from tests.launch.clusters.ray_site import RaySite, ray_site
 from tests.launch.conftest import (
     SPANWRIGHT,
     STEPS,
-    is_told_to_stop,
     paused,
     read_json,
-    spanwright,
     steps_done,
     wait_for,
 )
+from tests.processes import is_told_to_stop
 
 CLUSTER = """\
 kind: ray
@@ -65,15 +64,6 @@ def preparing_on(site: RaySite, node: int) -> Iterator[int]:
             yield pid
 
 
-@pytest.fixture
-def in_parts(prepared: Path, tmp_path: Path) -> Path:
-    """A folder with the dataset made in many parts, worth a cluster, and the run on it when nothing happens to it."""
-    settings = [f"data.dir={tmp_path / 'undisturbed' / 'data'}", f"run.dir={tmp_path / 'undisturbed'}"]
-    for command in ("prep", "train"):
-        spanwright(prepared, command, "small.yaml", PARTS, *settings)
-    return tmp_path / "undisturbed"
-
-
 def _disturb(site: RaySite, run_dir: Path) -> None:
     """Kill the second node while it prepares, bring it back, kill it again while it trains; wait for the end."""
     wait_for(lambda: list(preparing_on(site, 1)))
@@ -89,12 +79,10 @@ def _disturb(site: RaySite, run_dir: Path) -> None:
     wait_for((run_dir / "stages" / "evaluate.json").is_file, seconds=900)
 
 
-@pytest.mark.long
 @needs("ip", root=True)
 def test_nodes_die_during_preparation_and_during_training_and_the_run_ends_well(
-    prepared: Path, in_parts: Path, tmp_path: Path
+    prepared: Path, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
-    undisturbed = read_json(in_parts / "train" / "result.json")
     run_dir = tmp_path / "run"
     with ray_site() as site:
         done = site.run(
@@ -112,7 +100,7 @@ def test_nodes_die_during_preparation_and_during_training_and_the_run_ends_well(
         for stage in ("export", "evaluate"):
             assert [task["state"] for task in site.tasks(stage)] == ["FINISHED"]
 
-    assert digests(run_dir / "data") == digests(in_parts / "data")
+    assert digests(run_dir / "data") == digests(prepared / "data")
     starts = [line for line in read_attempts(run_dir / "train") if "started" in line]
     assert [line["world_size"] for line in starts] == [2, 1]  # elastic: on the node that was left
     result = read_json(run_dir / "train" / "result.json")

@@ -185,7 +185,7 @@ class SlowDisk(Disk):
 
     def sync(self, file: BinaryIO) -> None:
         self.reached.set()
-        assert self.go.wait(60)
+        assert self.go.wait(300)
         super().sync(file)
 
 
@@ -194,7 +194,7 @@ def test_training_goes_on_while_a_slow_save_is_written_and_the_next_save_waits_f
     training_state: Any = state
     saver = Saver(LocalStore(saved_once, disk), RANK, keep_one(True))
     assert saver.save(record(10), training_state) is None
-    assert disk.reached.wait(60)
+    assert disk.reached.wait(300)
     state.tensors = KeptState(seed=15).tensors  # training goes on: what is being written does not change
     state.buffers = KeptState(seed=15).buffers
     assert saver.poll() is None

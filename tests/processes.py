@@ -1,0 +1,33 @@
+"""Processes that a test holds still, so that what it does to their run comes before the run goes on."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def held_still(pid: int) -> Iterator[int]:
+    """The process, stopped within the block; ranks that train with it wait for it."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def is_told_to_stop(pid: int, number: int = signal.SIGTERM) -> bool:
+    """Whether that signal waits for a stopped process: its launcher has passed the request on.
+
+    Or it has ended: where Slurm ends a step it lets stopped processes go on first.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    if any(line.startswith("State:\tZ") for line in lines):
+        return True
+    [pending] = [line.partition(":")[2] for line in lines if line.startswith("ShdPnd:")]
+    return bool(int(pending, 16) & 1 << (number - 1))
