@@ -3,7 +3,8 @@
 1. The same drawn documents (lengths like a web corpus', log-normal around 400 tokens) as our shards, as tars of
    sequences of one window, one or 256 in a sample, and as one flat file
 2. In each round every contender reads all of it once, in CPU seconds: `chunks` is every document of ours in the order
-   of the dataset, `windows` our stream's samples in the order of a run (drawn, packed, its documents known), the others
+   of the dataset, `windows` our stream's samples in the order of a run (drawn, packed, boundaries of documents known),
+   a micro-batch at a time as training asks for them, `windows_one_by_one` the same as single samples; the others read
    their sequences in the order of the file. `chunks_first` is the first touch, which compares digests.
 
 The named ratios are those of `windows`, which is what training reads; `chunks_*` are those of reading in order.
@@ -42,7 +43,7 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
     frame.on_one_core()
     with tempfile.TemporaryDirectory(prefix="read-") as name:
         documents = _documents(given.megatokens * 1_000_000)
-        contenders = _contenders(Path(name), documents, given.window)
+        contenders = _contenders(Path(name), documents, given)
         seconds = frame.interleaved(
             {name: partial(_work, reading) for name, reading in contenders.items()}, ("read",), given.rounds
         )["read"]
@@ -51,6 +52,7 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
     figures = {
         "mtok_per_s_core": {name: round(statistics.median(found), 1) for name, found in rates.items()},
         "megatokens": round(tokens / 1e6, 1),
+        "micro_batch": given.batch,
         "rounds": given.rounds,
     }
     ratios = {"mtok_per_s_core": statistics.median(rates["windows"])}
@@ -72,7 +74,8 @@ def _documents(num_tokens: int) -> list[np.ndarray]:
     return np.split(tokens, np.cumsum(lengths)[:-1])
 
 
-def _contenders(folder: Path, documents: list[np.ndarray], window: int) -> dict[str, Reading]:
+def _contenders(folder: Path, documents: list[np.ndarray], given: argparse.Namespace) -> dict[str, Reading]:
+    window, batch = given.window, given.batch
     model = train_model([Path(__file__).read_text(encoding="utf-8")], TokenizerConfig(kind="byte"))
     split = write_dataset(folder / "ours", {MODEL_NAME: model.model}, _shards_of(documents), window).split("train")
     stream = Stream(split, StreamConfig(window=window), seed=0)
@@ -87,7 +90,11 @@ def _contenders(folder: Path, documents: list[np.ndarray], window: int) -> dict[
     return {
         "chunks": lambda: chunks(split),
         "chunks_first": lambda: chunks(Dataset.open(folder / "ours").split("train")),
-        "windows": lambda: sum(len(stream.sample(position).tokens) for position in range(len(stream))),
+        "windows": lambda: sum(
+            len(stream.samples(first, min(batch, len(stream) - first)).pieces().tokens)
+            for first in range(0, len(stream), batch)
+        ),
+        "windows_one_by_one": lambda: sum(len(stream.sample(position).tokens) for position in range(len(stream))),
         "webdataset_single": _tars(folder / "single.tar", sequences, 1),
         "webdataset_256": _tars(folder / "many.tar", sequences, 256),
         "memmap": lambda: sum(
@@ -127,5 +134,6 @@ if __name__ == "__main__":
     command = argparse.ArgumentParser(prog="python -m benchmarks.read", description=__doc__)
     command.add_argument("--megatokens", type=int, default=32, help="tokens to read, in millions (default 32)")
     command.add_argument("--window", type=int, default=568, help="tokens in a sequence (default 568)")
+    command.add_argument("--batch", type=int, default=8, help="samples in a micro-batch (default 8)")
     command.add_argument("--rounds", type=int, default=5, help="default 5")
     frame.main(command, measure)

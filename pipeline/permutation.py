@@ -16,38 +16,38 @@ import numpy as np
 from pipeline.corruption.philox import Key, random_bits
 
 MAX_SIZE = 2**62
-_ROUNDS = 8  # even: the halves end where they began
+ROUNDS = 8  # even: the halves end where they began
 _LOW_32 = 0xFFFFFFFF
 _MIX_1, _MIX_2 = 0x85EBCA6B, 0xC2B2AE35
 
 
 def permute(index: int, size: int, key: Key) -> int:
     """Where the permutation of `range(size)` under `key` sends `index`."""
-    a, b = _sides(size)
+    a, b = sides(size)
     if not 0 <= index < size:
         raise IndexError(f"index {index} is outside a permutation of {size}")
-    round_keys = _round_keys(key)
+    keys = round_keys(key)
     while True:
-        index = _walk(index, a, b, round_keys)
+        index = _walk(index, a, b, keys)
         if index < size:
             return index
 
 
 def permute_array(indices: np.ndarray, size: int, key: Key) -> np.ndarray:
     """`permute` of every element: [...] integers below `size` -> [...] int64."""
-    a, b = (np.uint64(side) for side in _sides(size))
+    a, b = (np.uint64(side) for side in sides(size))
     flat = np.asarray(indices).reshape(-1)
     if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < size:
         raise IndexError(f"indices are outside a permutation of {size}")
     result = flat.astype(np.uint64)
     walking = np.arange(len(result))
     while len(walking):
-        result[walking] = _walk_array(result[walking], a, b, _round_keys(key))
+        result[walking] = _walk_array(result[walking], a, b, round_keys(key))
         walking = walking[result[walking] >= size]
     return result.astype(np.int64).reshape(np.shape(indices))
 
 
-def _sides(size: int) -> tuple[int, int]:
+def sides(size: int) -> tuple[int, int]:
     """The rectangle a x b >= size, as square as can be."""
     if not 1 <= size <= MAX_SIZE:
         raise ValueError(f"a permutation needs a size from 1 to 2**62, not {size}")
@@ -56,13 +56,14 @@ def _sides(size: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1024)
-def _round_keys(key: Key) -> tuple[int, ...]:
-    return tuple(random_bits(key, 0, 0, np.arange(_ROUNDS)).tolist())
+def round_keys(key: Key) -> tuple[int, ...]:
+    """The keys of the rounds, 32 bits each."""
+    return tuple(random_bits(key, 0, 0, np.arange(ROUNDS)).tolist())
 
 
-def _walk(index: int, a: int, b: int, round_keys: tuple[int, ...]) -> int:
+def _walk(index: int, a: int, b: int, keys: tuple[int, ...]) -> int:
     right, left = divmod(index, a)
-    for i, round_key in enumerate(round_keys):
+    for i, round_key in enumerate(keys):
         modulus = b if i & 1 else a
         bits = right ^ round_key
         bits = ((bits ^ (bits >> 16)) * _MIX_1) & _LOW_32
@@ -72,11 +73,11 @@ def _walk(index: int, a: int, b: int, round_keys: tuple[int, ...]) -> int:
     return right * a + left
 
 
-def _walk_array(index: np.ndarray, a: np.uint64, b: np.uint64, round_keys: tuple[int, ...]) -> np.ndarray:
+def _walk_array(index: np.ndarray, a: np.uint64, b: np.uint64, keys: tuple[int, ...]) -> np.ndarray:
     right, left = index // a, index % a
     low_32, mix_1, mix_2 = np.uint64(_LOW_32), np.uint64(_MIX_1), np.uint64(_MIX_2)
     s13, s16, s32 = np.uint64(13), np.uint64(16), np.uint64(32)
-    for i, round_key in enumerate(round_keys):
+    for i, round_key in enumerate(keys):
         modulus = b if i & 1 else a
         bits = right ^ np.uint64(round_key)
         bits = ((bits ^ (bits >> s16)) * mix_1) & low_32

@@ -15,13 +15,15 @@ from pydantic import Field
 
 from data_prep.section import Section
 from pipeline.batch import MicroBatch
+from pipeline.block_reader import Samples
 
 if TYPE_CHECKING:
     import torch
 
     from pipeline.corruption.corruption import Corruption
     from pipeline.corruption.pieces import Pieces
-    from pipeline.stream import Sample, Stream
+    from pipeline.sample import Sample
+    from pipeline.stream import Stream
 
 
 class Phase(Section):
@@ -67,6 +69,11 @@ class PhasedStream:
         sample = self.streams[phase].sample(position - self.origins[phase])
         return dataclasses.replace(sample, position=position)
 
+    def samples(self, first: int, count: int) -> Samples:
+        """The samples [first, first + count) of the run, which are of one phase."""
+        phase = phase_at(self.starts, first)
+        return Samples(self.streams[phase], first - self.origins[phase], count, first)
+
     @property
     def fingerprint(self) -> str:
         """A digest of everything the samples depend on but their position; with one phase, its stream's."""
@@ -87,11 +94,11 @@ class PhasedCorruption:
 
     def apply(self, samples: "Sequence[Sample]") -> MicroBatch:
         """The micro-batch of `samples`."""
-        return self._at(samples[0].position).apply(samples)
+        return self._of(samples).apply(samples)
 
     def gather(self, samples: "Sequence[Sample]") -> "Pieces":
         """The raw text of `samples`, and the columns that are read with it."""
-        return self._at(samples[0].position).gather(samples)
+        return self._of(samples).gather(samples)
 
     def mask_on(self, device: "torch.device", pieces: "Pieces") -> MicroBatch:
         """What apply gives, as tensors on `device`, masked there."""
@@ -101,6 +108,9 @@ class PhasedCorruption:
         """InputError unless mask_on works for `device`."""
         for maker in self.makers:
             maker.check_device(device)
+
+    def _of(self, samples: "Sequence[Sample]") -> "Corruption":
+        return self.makers[0] if len(self.makers) == 1 else self._at(samples[0].position)
 
     def _at(self, position: int) -> "Corruption":
         return self.makers[phase_at(self.starts, position)]

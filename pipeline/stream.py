@@ -16,8 +16,8 @@ what reading the next sample costs. Reading stays inside one block at a time, so
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,11 +27,15 @@ from data_prep.section import Positive, Section
 from data_prep.shards.cache import BoundedCache
 from data_prep.shards.packing import DEFAULT_MAX_PIECES, Packing, Windows
 from data_prep.shards.reader import Split
-from pipeline.corruption.philox import random_bits, stream_key
+from pipeline.block_reader import BlockReader, ChunkArrays, Samples, open_block
+from pipeline.corruption.philox import Key, random_bits, stream_key
+from pipeline.corruption.pieces import Pieces
+from pipeline.kernels.reading.cpu import Shape
 from pipeline.permutation import permute, permute_array
+from pipeline.sample import Sample
 from pipeline.token_columns import SPANS, WantedColumn, check_kinds, token_column
 
-_PLAN_CACHE_BYTES = 64 << 20
+_PLAN_CACHE_BYTES = 256 << 20  # of 64 of the largest shards that preparation makes by itself, 130 MB
 _COUNT_CACHE_SHARDS = 4096
 _COLUMN_CACHE_BYTES = 32 << 20
 _OTHER_DRAWS = 10
@@ -68,48 +72,14 @@ class Location(NamedTuple):
     window: int
 
 
-class Piece(NamedTuple):
-    """A piece of a sample is the tokens `start:stop` of the document `document_id`."""
+class Block(NamedTuple):
+    """A block in the order of an epoch: `size` windows from position `first` on, permuted by `key` if there is one."""
 
-    document_id: str
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One window: its pieces one after another. Piece i is `tokens[piece_offsets[i]:piece_offsets[i + 1]]`."""
-
-    position: int
     epoch: int
-    shard: int
-    chunk: int
-    window: int
-    tokens: np.ndarray  # [n] of the shard's own type, uint16 or uint32
-    piece_offsets: np.ndarray  # [pieces + 1] int64
-    piece_starts: np.ndarray = field(repr=False)  # [pieces] int64, the first token of each piece within the chunk
-    split: Split = field(repr=False)
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)  # [n] uint8 each, those asked for
-    other: "Sample | None" = field(default=None, repr=False)  # a window of other documents, where asked for
-
-    @property
-    def document_numbers(self) -> list[int]:
-        """Which document of its chunk each piece comes from."""
-        docs = self.split.chunk(self.chunk).docs
-        numbers: list[int] = (np.searchsorted(docs, self.piece_starts, side="right") - 1).tolist()
-        return numbers
-
-    @property
-    def documents(self) -> list[Piece]:
-        """Where each piece comes from (reads the document ids of its chunk)."""
-        docs, ids = self.split.chunk(self.chunk).docs, self.split.document_ids(self.chunk)
-        numbers = np.array(self.document_numbers)
-        starts = self.piece_starts - docs[numbers]
-        stops = starts + np.diff(self.piece_offsets)
-        return [
-            Piece(ids[number], int(start), int(stop))
-            for number, start, stop in zip(numbers, starts, stops, strict=True)
-        ]
+    number: int
+    first: int
+    size: int
+    key: Key | None
 
 
 class Stream:
@@ -141,6 +111,8 @@ class Stream:
 
     def _forget(self) -> None:
         """Start with empty caches (what they hold can always be made again)."""
+        self._block: Block | None = None
+        self._readers: BoundedCache[Block, BlockReader | None] = BoundedCache(1)
         self._orders: BoundedCache[int, tuple[np.ndarray, np.ndarray]] = BoundedCache(2)
         self._chunk_offsets: BoundedCache[int, np.ndarray] = BoundedCache(_COUNT_CACHE_SHARDS)
         self._plans: BoundedCache[int, Windows] = BoundedCache(_PLAN_CACHE_BYTES, cost=lambda plan: plan.num_bytes)
@@ -170,16 +142,47 @@ class Stream:
         own = self._window(position)
         return replace(own, other=self._other(own)) if self._others else own
 
+    def samples(self, first: int, count: int) -> Samples:
+        """The samples [first, first + count)."""
+        return Samples(self, first, count)
+
+    def text(self, first: int, count: int, position: int) -> Pieces | None:
+        """The text of the samples [first, first + count), the run's from `position` on, with all columns of the stream.
+
+        None where it has to be read a sample at a time (pipeline/block_reader.py).
+        """
+        block = self._block_of(first)
+        if first + count > block.first + block.size:
+            return None
+        reader = self._readers.get(block, lambda: self._open(block))
+        return None if reader is None else reader.gather(first - block.first, position, count)
+
+    def _open(self, block: Block) -> BlockReader | None:
+        config, shards = self.config, range(*self._block_edges[block.number : block.number + 2].tolist())
+        if len(shards) > self.split.max_open_shards:
+            return None
+        shape = Shape(
+            config.window, config.max_sequences, config.spans_per_piece == 2, self.split.manifest.dtype,
+            tuple(wanted.name for wanted in self._columns),
+        )  # fmt: skip
+        counts = np.concatenate([np.diff(self._offsets_of(shard)) for shard in shards])
+        first_chunk = self.split.first_chunk(shards.start)
+        return open_block(
+            counts, block.key, shape, lambda number: self._arrays(first_chunk + number), _PLAN_CACHE_BYTES
+        )
+
+    def _arrays(self, chunk: int) -> ChunkArrays:
+        plan, columns = self._plan(chunk), [self._column(chunk, wanted) for wanted in self._columns]
+        made = [marks.nbytes for marks, wanted in zip(columns, self._columns, strict=True) if wanted.name == SPANS]
+        return ChunkArrays(self.split.chunk(chunk).tokens, plan, columns, plan.num_bytes + sum(made))
+
     def _other(self, own: Sample) -> Sample | None:
         """A drawn window of the block without a document of `own`; None if ten draws give none (as in BERT's code)."""
-        epoch, rank = divmod(own.position, len(self))
-        _, offsets = self._orders.get(epoch, lambda: self._block_order(epoch))
-        slot = int(np.searchsorted(offsets, rank, side="right")) - 1
-        first, size = int(offsets[slot]), int(offsets[slot + 1] - offsets[slot])
+        block = self._block_of(own.position)
         key = stream_key(self.seed, f"{self.name}/others")
         for bits in random_bits(key, own.position, 0, np.arange(_OTHER_DRAWS)).tolist():
-            step = 1 + (bits * (size - 1) >> 32)
-            other = self._window(epoch * len(self) + first + (rank - first + step) % size)
+            step = 1 + (bits * (block.size - 1) >> 32)
+            other = self._window(block.first + (own.position - block.first + step) % block.size)
             if other.chunk != own.chunk or not set(other.document_numbers) & set(own.document_numbers):
                 return other
         return None
@@ -205,21 +208,31 @@ class Stream:
 
     def locate(self, position: int) -> Location:
         """Where the sample at `position` lies, without reading its tokens."""
-        if position < 0:
-            raise IndexError(f"position {position} is negative")
-        epoch, rank = divmod(position, len(self))
-        order, offsets = self._orders.get(epoch, lambda: self._block_order(epoch))
-        slot = int(np.searchsorted(offsets, rank, side="right")) - 1
-        block, inner = int(order[slot]), rank - int(offsets[slot])
-        if self.shuffle:
-            size = int(offsets[slot + 1] - offsets[slot])
-            inner = permute(inner, size, stream_key(self.seed, f"{self.name}/epoch {epoch}/block {block}"))
-        window = inner + int(self._shard_offsets[self._block_edges[block]])
+        block = self._block_of(position)
+        inner = position - block.first
+        if block.key is not None:
+            inner = permute(inner, block.size, block.key)
+        window = inner + int(self._shard_offsets[self._block_edges[block.number]])
         shard = int(np.searchsorted(self._shard_offsets, window, side="right")) - 1
-        chunk_offsets = self._chunk_offsets.get(shard, lambda: self._offsets_in_shard(shard))
+        chunk_offsets = self._offsets_of(shard)
         window -= int(self._shard_offsets[shard])
         chunk = int(np.searchsorted(chunk_offsets, window, side="right")) - 1
-        return Location(epoch, shard, self.split.first_chunk(shard) + chunk, window - int(chunk_offsets[chunk]))
+        return Location(block.epoch, shard, self.split.first_chunk(shard) + chunk, window - int(chunk_offsets[chunk]))
+
+    def _block_of(self, position: int) -> Block:
+        """The block that `position` lies in."""
+        if position < 0:
+            raise IndexError(f"position {position} is negative")
+        block = self._block
+        if block is None or not block.first <= position < block.first + block.size:
+            epoch, rank = divmod(position, len(self))
+            order, offsets = self._orders.get(epoch, lambda: self._block_order(epoch))
+            slot = int(np.searchsorted(offsets, rank, side="right")) - 1
+            number, first = int(order[slot]), int(offsets[slot])
+            key = stream_key(self.seed, f"{self.name}/epoch {epoch}/block {number}") if self.shuffle else None
+            block = Block(epoch, number, position - rank + first, int(offsets[slot + 1]) - first, key)
+            self._block = block
+        return block
 
     def _block_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The blocks in the order of the epoch [blocks], and the rank at which each begins [blocks + 1]."""
@@ -229,8 +242,11 @@ class Stream:
         sizes = np.diff(self._shard_offsets[self._block_edges])
         return order, np.concatenate([[0], np.cumsum(sizes[order])])
 
-    def _offsets_in_shard(self, shard: int) -> np.ndarray:
+    def _offsets_of(self, shard: int) -> np.ndarray:
         """The first window of each chunk, counted inside the shard: [chunks + 1]."""
+        return self._chunk_offsets.get(shard, lambda: self._count_windows(shard))
+
+    def _count_windows(self, shard: int) -> np.ndarray:
         config = self.config
         counts = self.split.chunk_window_counts(shard, config.window, config.packing, config.max_pieces)
         return np.concatenate([[0], np.cumsum(counts)])

@@ -124,12 +124,12 @@ class Split:
     def __init__(self, folder: Path, manifest: Manifest, name: str, max_open_shards: int) -> None:
         self.folder, self.name, self.manifest = folder, name, manifest
         self.shards: list[ShardEntry] = manifest.splits[name]
-        self._max_open_shards = max_open_shards
+        self.max_open_shards = max_open_shards
         self._open: BoundedCache[int, MappedShard] = BoundedCache(max_open_shards)
         self._first_chunks = np.cumsum([0, *(entry.chunks for entry in self.shards)], dtype=np.int64)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Split, (self.folder, self.manifest, self.name, self._max_open_shards)
+        return Split, (self.folder, self.manifest, self.name, self.max_open_shards)
 
     @property
     def fingerprint(self) -> str:

@@ -5,6 +5,7 @@ Everything in corruption works on these flat arrays at once; no loop runs over s
 Shape suffixes: T raw tokens, P pieces, B samples, S spans.
 """
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,6 +76,10 @@ class Pieces:
     original: Int64Array | None = None  # [T], the text before it was reordered, if it was
     cuts: Cuts | None = None  # where texts become pairs, if they do
 
+    def only(self, columns: Sequence[str]) -> "Pieces":
+        """The same with these columns alone."""
+        return dataclasses.replace(self, columns={name: self.columns[name] for name in columns})
+
     @functools.cached_property
     def lengths(self) -> Int64Array:
         """Tokens of each piece, [P]."""
@@ -85,8 +90,18 @@ class Pieces:
         return unit_bits(key, self.positions, np.diff(self.sample_offsets), purpose)
 
 
+class SampleRun(Sequence[SampleLike]):
+    """Samples whose text is there faster than one by one."""
+
+    def pieces(self, columns: Sequence[str] = ()) -> Pieces:
+        """What `gather_pieces` gives of them."""
+        raise NotImplementedError
+
+
 def gather_pieces(samples: Sequence[SampleLike], columns: Sequence[str] = ()) -> Pieces:
     """Lay the windows of `samples` one after another, with these columns of theirs."""
+    if isinstance(samples, SampleRun):
+        return samples.pieces(columns)
     tokens = [sample.tokens for sample in samples]
     bounds = [sample.piece_offsets for sample in samples]
     sample_offsets = _offsets(map(len, tokens), len(tokens))

@@ -22,7 +22,7 @@ from data_prep.columns.origin import lang_code
 from data_prep.tokenizer import Tokenizer
 from pipeline.batch import IGNORED_LABEL, Views
 from pipeline.evaluation.texts import LANGUAGE, source_of
-from pipeline.stream import Sample
+from pipeline.sample import Sample
 from pipeline.training.assembly import Data
 from pipeline.training.heldout import HeldOut
 

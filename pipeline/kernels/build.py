@@ -22,6 +22,7 @@ KERNELS = (
     Kernel("tokenizer", "data_prep.tokenizer.encoder", "native_library", "encoding runs at SentencePiece's own speed"),
     Kernel("boundaries", "data_prep.columns.boundaries", "native_library", "the columns words and sents wait for ICU"),
     Kernel("frequencies", "data_prep.finish.document_counts", "native_library", "tokens are counted in NumPy"),
+    Kernel("reading", "pipeline.kernels.reading.cpu", "library", "windows are read one at a time in NumPy"),
     Kernel("masking", "pipeline.kernels.masking.cpu", "library", "masking runs in NumPy, about a tenth as fast"),
     Kernel("rows", "pipeline.kernels.rows.cpu", "library", "dropout, RMSNorm and gated GELU run as plain torch"),
     Kernel("attention", "pipeline.kernels.attention.cpu", "library", "attention on a CPU runs as plain torch"),

@@ -28,9 +28,7 @@ class HeldOut:
     def micro_batch_at(self, number: int) -> MicroBatch:
         """Micro-batch `number` of the evaluation (the last one may hold fewer samples)."""
         first = number * self.micro_batch
-        return self.maker.apply(
-            [self.source.sample(p) for p in range(first, min(first + self.micro_batch, self.num_samples))]
-        )
+        return self.maker.apply(self.source.samples(first, min(self.micro_batch, self.num_samples - first)))
 
     def of_rank(self, rank: int, world_size: int) -> Iterator[tuple[MicroBatch, bool]]:
         """This rank's micro-batches, and whether each counts."""

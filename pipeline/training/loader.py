@@ -9,7 +9,7 @@ the same views, a tenth of the bytes to send and less work for the workers.
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +28,9 @@ class SampleSource(Protocol):
 
     def sample(self, position: int) -> Any:
         """The sample at `position`."""
+
+    def samples(self, first: int, count: int) -> Sequence[Any]:
+        """The samples [first, first + count)."""
 
 
 class ViewMaker(Protocol):
@@ -56,9 +59,9 @@ class MicroBatches(Dataset[MicroBatch]):
         """The micro-batch of the samples [first, first + micro_batch)."""
         return self.maker.apply(self.samples(first))
 
-    def samples(self, first: int) -> list[Any]:
+    def samples(self, first: int) -> Sequence[Any]:
         """The samples [first, first + micro_batch)."""
-        return [self.source.sample(first + i) for i in range(self.micro_batch)]
+        return self.source.samples(first, self.micro_batch)
 
 
 class _RawMicroBatches(Dataset[Any]):

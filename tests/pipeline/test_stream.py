@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from data_prep.errors import CorruptionError, InputError
 from data_prep.shards import Dataset, build_chunks, build_manifest, describe_tokenizer, write_manifest, write_shard
-from pipeline.stream import Sample, Stream, StreamConfig
+from pipeline.sample import Sample
+from pipeline.stream import Stream, StreamConfig
 
 VOCAB_SIZE = 70_000  # needs uint32
 CONFIG = StreamConfig(window=64, block_shards=2)

@@ -23,6 +23,9 @@ class Numbers:
     def sample(self, position: int) -> int:
         return position
 
+    def samples(self, first: int, count: int) -> list[int]:
+        return list(range(first, first + count))
+
     def apply(self, samples: list[int]) -> MicroBatch:
         tokens = np.array(samples)
         view = Batch(tokens, tokens, np.array([0, len(tokens)], np.int32), tokens, tokens)
