@@ -114,9 +114,10 @@ def parts(run_dir: Path) -> None:
         if step == 1:
             for stopwatch in clock.values():
                 stopwatch.take()
+        samples = data.micro_batches.samples(step * config.training.micro_batch)
         with clock["reading"].running():
-            samples = data.micro_batches.samples(step * config.training.micro_batch)
-        with clock["masking"].running():
+            data.micro_batches.maker.gather(samples)
+        with clock["masking"].running():  # reads the text once more, which is little
             views = data.micro_batches.maker.apply(samples).to("cpu").views
         with clock["forward"].running():
             terms = engine.forward(views)
