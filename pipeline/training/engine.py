@@ -43,6 +43,7 @@ class Engine:
         self._frozen: frozenset[str] = frozenset()
         self._freeze_at_first(objective, config)
         self.deepspeed = _initialize(objective, config, rank, overrides or {})
+        _reduce_nothing_alone(self.deepspeed, rank)
         self._objective: Any = self.module
         self.forward_time = Stopwatch(rank.device)
         _create_moments(self.deepspeed)
@@ -131,6 +132,12 @@ def _initialize(objective: nn.Module, config: TrainingConfig, rank: Rank, overri
             config=derive_deepspeed_config(config, rank.world_size, overrides),
         )
     return engine
+
+
+def _reduce_nothing_alone(engine: Any, rank: Rank) -> None:
+    """A rank alone has the sum of all ranks already: DeepSpeed's bfloat16 optimizer would copy every gradient twice."""
+    if rank.world_size == 1 and hasattr(engine.optimizer, "get_grads_for_reduction"):
+        engine.enable_backward_allreduce = False
 
 
 def _create_moments(engine: Any) -> None:
