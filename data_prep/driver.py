@@ -2,7 +2,8 @@
 
 1. `prepare` builds the dataset; Ray is started for the first wave that is worth it: a small corpus, of one unit, is
    prepared in this process, and a rerun that does nothing is quick.
-2. A cluster started here listens with token authentication, has no dashboard, reports nothing, and ends with us.
+2. A cluster started here listens with token authentication, has no dashboard, reports nothing, and ends with us. Where
+   it ends us (see `last_words`), a message says so.
 3. Workers get paths, never the corpus. A worker that dies is replaced and its task run again, up to `RETRIES` times.
 """
 
@@ -25,6 +26,7 @@ from typing import Any
 from data_prep.build import Build
 from data_prep.config import DataConfig
 from data_prep.errors import SpanwrightError, StoppedEarlyError
+from data_prep.last_words import last_words
 from data_prep.progress import NoProgress, Progress
 from data_prep.publish import PrepReport
 from data_prep.shards.files import named_errors
@@ -39,6 +41,10 @@ START_SECONDS = 300.0  # for a cluster; it is tried twice (on a machine under he
 OBJECT_STORE_BYTES = 80 * 2**20  # records and paths only (Ray wants at least 75 MiB)
 IN_FLIGHT = 4  # tasks handed to Ray at a time, per worker
 
+_ENDED = (
+    "this process was ended by Ray, one of whose servers hung or was killed (its logs are in {}), or from outside; "
+    "the same command continues the preparation"
+)
 _SESSIONS = Path("/tmp")
 _SESSION_PREFIX = "spanwright-ray-"
 
@@ -84,7 +90,7 @@ class RayWorkers:
 
     def __init__(self, num_workers: int) -> None:
         self._num_workers = num_workers
-        self._folder: Path | None = None
+        self._cluster = contextlib.ExitStack()  # ends it
         self._remote: Any = None
 
     def __enter__(self) -> "RayWorkers":
@@ -93,12 +99,7 @@ class RayWorkers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._folder is not None:
-            import ray
-
-            ray.shutdown()
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self._cluster.close()
 
     def run_tasks(
         self,
@@ -137,18 +138,25 @@ class RayWorkers:
         for last in (False, True):
             folder = _session_folder()
             try:
-                with ended_after(START_SECONDS, folder):
-                    self._start(folder)
+                self._cluster = self._started(folder)
             except Exception as error:
                 ray.shutdown()
                 if last:
                     raise SpanwrightError(f"Ray could not be started: {error}; its logs are in {folder}") from error
             else:
-                self._folder = folder
                 break
         _interrupt_on_termination()
 
-    def _start(self, folder: Path) -> None:
+    def _started(self, folder: Path) -> contextlib.ExitStack:
+        """Start a cluster with its sockets and logs in `folder`; closing what is returned ends it."""
+        with contextlib.ExitStack() as cluster:
+            cluster.enter_context(last_words(_ENDED.format(folder)))
+            with ended_after(START_SECONDS, folder):
+                self._init(folder)
+            cluster.callback(_end_cluster, folder)
+            return cluster.pop_all()
+
+    def _init(self, folder: Path) -> None:
         import ray
 
         ray.init(
@@ -161,6 +169,13 @@ class RayWorkers:
             object_store_memory=OBJECT_STORE_BYTES,
             _temp_dir=str(folder),
         )
+
+
+def _end_cluster(folder: Path) -> None:
+    import ray
+
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

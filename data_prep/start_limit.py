@@ -2,13 +2,12 @@
 
 1. After the limit the processes of that cluster are killed: those whose command line names its session folder. What
    waits for them then raises, and the caller may try again.
-2. Where even that does not end the wait, this process says why and ends.
+2. Where even that does not end the wait, this process ends, and `last_words` speaks for it.
 """
 
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +52,4 @@ def _watch(done: threading.Event, expired: threading.Event, seconds: float, fold
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     if not done.wait(GRACE_SECONDS):
-        print(f"Ray hangs while it starts (its logs are in {folder}); the same command continues", file=sys.stderr)
-        sys.stderr.flush()
         os._exit(1)

@@ -139,6 +139,34 @@ with driver.RayWorkers(1) as workers:
     assert done.stdout.split() == ["1", "True", "7"], done.stderr
 
 
+def test_where_ray_ends_the_process_a_message_says_so(tmp_path: Path) -> None:
+    """In a process of its own, whose raylet is killed before it registers there: Ray's C++ calls `_exit`."""
+    code = """
+import os, signal, sys
+os.environ["RAY_AUTH_MODE"] = "token"
+from pathlib import Path
+from ray._private import worker
+from data_prep import driver, start_limit
+
+def without_raylet(node, *args, connect=worker.connect, **kwargs):
+    [folder] = Path("/tmp").glob(f"spanwright-ray-{os.getpid()}-*")
+    for process in start_limit.processes_of(folder):
+        if b"raylet/raylet" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\\0")[0]:
+            os.kill(process, signal.SIGKILL)
+            os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+            print("killed", flush=True)
+    return connect(node, *args, **kwargs)
+
+worker.connect = without_raylet
+with driver.RayWorkers(1) as workers:
+    workers.connect()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.returncode) == ("killed\n", 1), done.stderr
+    assert done.stderr.count("\nerror this process was ended by Ray") == 1
+    assert done.stderr.endswith("the same command continues the preparation\n")
+
+
 class Poison:
     """A task that always kills its worker, and counts its deaths."""
 
