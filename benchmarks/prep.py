@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import corpus, frame
 from benchmarks.prep_peers import DATATROVE, SENTENCEPIECE, how_to_get_datatrove
@@ -108,13 +109,14 @@ def _train(texts: list[str], vocab_size: int, out: Path) -> Path:
     return out
 
 
-def _config(corpus_folder: Path, model: Path, workers: int) -> DataConfig:
+def _config(corpus_folder: Path, model: Path, workers: int, **more: Any) -> DataConfig:
     content = {
         "paths": [str(corpus_folder)],
         "stages": STAGES,
         "columns": COLUMNS,
         "tokenizer": {"path": str(model / MODEL_NAME)},
         "workers": workers,
+        **more,
     }
     return DataConfig.model_validate(content)
 

@@ -39,6 +39,7 @@ __all__ = ["PrepReport", "RayWorkers", "execute", "prepare"]
 RETRIES = 3  # of a task whose worker died
 START_SECONDS = 300.0  # for a cluster; it is tried twice (on a machine under heavy load a start takes a minute)
 OBJECT_STORE_BYTES = 80 * 2**20  # records and paths only (Ray wants at least 75 MiB)
+COLLECTED_OBJECTS = 100_000  # made and not released, between two looks of the garbage collector (Python: 700)
 IN_FLIGHT = 4  # tasks handed to Ray at a time, per worker
 
 _ENDED = (
@@ -68,6 +69,10 @@ def prepare(config: DataConfig, out: Path, progress: Progress | None = None) -> 
 def execute(function: TaskFunction, task: Task, root: Path) -> Record | SpanwrightError:
     """Run one task in a worker process and declare it done; errors meant for the user come back as values."""
     _settle_objects()
+    return _execute(function, task, root)
+
+
+def _execute(function: TaskFunction, task: Task, root: Path) -> Record | SpanwrightError:
     work = WorkFolder(root)
     try:
         with named_errors(work.folder(task.id), "write"):
@@ -80,9 +85,10 @@ def execute(function: TaskFunction, task: Task, root: Path) -> Record | Spanwrig
 
 @functools.cache
 def _settle_objects() -> None:
-    """Once per process: what is loaded stays, so the garbage collector need not look through it again and again."""
+    """Once per process: what is loaded stays, and documents are in no cycles: hardly anything is left to collect."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(COLLECTED_OBJECTS)
 
 
 class RayWorkers:
@@ -203,7 +209,7 @@ def _is_connected() -> bool:
 def _done_here(function: TaskFunction, task: Task, work: WorkFolder) -> Record:
     """The record of a task that this process runs itself."""
     try:
-        result = execute(function, task, work.root)
+        result = _execute(function, task, work.root)
     except Exception as error:
         raise SpanwrightError(f"{task.label}: {type(error).__name__}: {error}") from error
     if isinstance(result, SpanwrightError):

@@ -143,7 +143,7 @@ def test_where_ray_ends_the_process_a_message_says_so(tmp_path: Path) -> None:
     """In a process of its own, whose raylet is killed before it registers there: Ray's C++ calls `_exit`."""
     code = """
 import os, signal, sys
-os.environ["RAY_AUTH_MODE"] = "token"
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_raylet_client_num_connect_attempts": "1"}
 from pathlib import Path
 from ray._private import worker
 from data_prep import driver, start_limit
