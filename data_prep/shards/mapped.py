@@ -87,7 +87,7 @@ class MappedShard:
         return ids
 
     def verify(self, *, tar: bool = True) -> None:
-        """Touch every byte; CorruptionError at the first that is wrong. `tar`: compare the manifest's digest as well."""
+        """Touch every byte; CorruptionError at the first that is wrong. `tar`: also compare the digest of the whole."""
         for chunk in range(len(self.index.chunks)):
             self.ids(chunk)
             for name in ("tokens", "docs", *stored_names(self._manifest.columns)):
