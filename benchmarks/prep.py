@@ -5,9 +5,9 @@
    does not grow with the corpus counts for little from about 150 MB on. `apt-get download` of documentation in many
    languages and `dpkg-deb -x` into a folder for `--unpacked` give that much.
 2. Each round does everything once, in wall-clock seconds: the preparation on Ray with 1 and with 2 workers (Ray is
-   running and its workers have prepared a small corpus: its start-up is not measured), as many processes that only
-   encode with SentencePiece (segments cut beforehand, as one list), and datatrove, if it is there, reading the same
-   files and tokenizing with the same model as tokenizer.json (no cleaning, no duplicates, no columns).
+   running and each worker has prepared a part of a small corpus: its start-up is not measured), as many processes that
+   only encode with SentencePiece (segments cut beforehand, as one list), and datatrove, if it is there, reading the
+   same files and tokenizing with the same model as tokenizer.json (no cleaning, no duplicates, no columns).
 3. `share_of_sentencepiece` is the preparation's rate by that of SentencePiece, both with 2 processes;
    `scaling_1_to_2` the rate with 2 workers by that with 1. Medians of the rounds' ratios. `cpu_share_of_sentencepiece`
    compares CPU seconds instead (all of Ray's processes included): what else the machine does matters less to it.
@@ -47,6 +47,7 @@ COLUMNS = {"words": "unicode", "sents": "rules", "weight": "idf"}
 _FILES = 8  # of the corpus: datatrove divides files among its processes
 _TRAINING_BYTES = 4 * 2**20
 _WARM_BYTES = 2**18
+_WARM_SPLIT_BYTES = 2**13  # more units than workers: each takes part
 
 
 def measure(given: argparse.Namespace) -> frame.Outcome:
@@ -145,9 +146,10 @@ def _prepare(folder: Path, model: Path, workers: int) -> tuple[float, float]:
     """CPU seconds and wall-clock seconds of a preparation on warm workers."""
     with RayWorkers(workers) as running, tempfile.TemporaryDirectory(dir=folder) as out:
         running.connect()
-        for name in ("warm", "corpus"):
+        for name, more in (("warm", {"split_bytes": _WARM_SPLIT_BYTES}), ("corpus", {})):
             (Path(out) / name).mkdir()
-            build = Build(_config(folder / name, model, workers), Path(out) / name, running.run_tasks, NoProgress())
+            config = _config(folder / name, model, workers, **more)
+            build = Build(config, Path(out) / name, running.run_tasks, NoProgress())
             spent, begin = _family_cpu_seconds(), time.perf_counter()
             build.run()
             took, spent = time.perf_counter() - begin, _family_cpu_seconds() - spent
