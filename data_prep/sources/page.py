@@ -86,6 +86,8 @@ def _text(tree: HTMLTree, title: str, config: SourceConfig) -> str:
     text = extract_plain_text(tree, preserve_formatting=form, main_content=config.html_content == "main")
     if config.html_content == "main" and (not text or text.isspace()):
         text = extract_plain_text(tree, preserve_formatting=form, main_content=False)
+    if simplified:
+        text = text.replace("&quot;", '"')  # needs no escape where there are no attributes, and text is full of it
     if simplified and title and text:
         return f"<title>{html.escape(title, quote=False)}</title>\n{text}"
     return text

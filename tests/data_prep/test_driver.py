@@ -34,10 +34,10 @@ def reference(
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayWorkers]:
     """Four workers that the tests of this module share."""
-    import ray
-
     with RayWorkers(4) as workers:
         workers.connect()
+        import ray  # not before: Ray reads settings of `connect` when it is imported
+
         yield workers
         assert ray.is_initialized()
     assert not ray.is_initialized()
@@ -200,6 +200,12 @@ def test_a_task_that_keeps_failing_is_an_error_that_names_it(cluster: RayWorkers
         with pytest.raises(InputError, match=r"^a\.txt:3: bad$"):
             cluster.run_tasks(refuse, [Poison()], work, lambda *_: None)  # type: ignore[list-item]
         assert work.record(Poison.id) is None
+
+
+def test_workers_have_the_priority_of_the_command(cluster: RayWorkers) -> None:
+    import ray
+
+    assert ray.get(ray.remote(os.nice).remote(0)) == os.nice(0)
 
 
 def test_the_cluster_refuses_whoever_has_no_token(cluster: RayWorkers) -> None:
