@@ -140,24 +140,24 @@ with driver.RayWorkers(1) as workers:
 
 
 def test_where_ray_ends_the_process_a_message_says_so(tmp_path: Path) -> None:
-    """In a process of its own, whose raylet is killed before it registers there: Ray's C++ calls `_exit`."""
+    """In a process of its own, whose raylet is killed right before it registers there: Ray's C++ calls `_exit`."""
     code = """
 import os, signal, sys
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_raylet_client_num_connect_attempts": "1"}
 from pathlib import Path
-from ray._private import worker
+from ray import _raylet
 from data_prep import driver, start_limit
 
-def without_raylet(node, *args, connect=worker.connect, **kwargs):
-    [folder] = Path("/tmp").glob(f"spanwright-ray-{os.getpid()}-*")
-    for process in start_limit.processes_of(folder):
+def registered_with_nobody(*args, register=_raylet.CoreWorker, **kwargs):
+    folders = Path("/tmp").glob(f"spanwright-ray-{os.getpid()}-*")
+    for process in (process for folder in folders for process in start_limit.processes_of(folder)):
         if b"raylet/raylet" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\\0")[0]:
             os.kill(process, signal.SIGKILL)
             os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
             print("killed", flush=True)
-    return connect(node, *args, **kwargs)
+    return register(*args, **kwargs)
 
-worker.connect = without_raylet
+_raylet.CoreWorker = registered_with_nobody
 with driver.RayWorkers(1) as workers:
     workers.connect()
 """
@@ -205,7 +205,7 @@ def test_a_task_that_keeps_failing_is_an_error_that_names_it(cluster: RayWorkers
 def test_workers_have_the_priority_of_the_command(cluster: RayWorkers) -> None:
     import ray
 
-    assert ray.get(ray.remote(os.nice).remote(0)) == os.nice(0)
+    assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)
 
 
 def test_the_cluster_refuses_whoever_has_no_token(cluster: RayWorkers) -> None:
