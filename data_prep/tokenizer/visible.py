@@ -14,5 +14,8 @@ def visible(piece: str) -> str:
         return _VISIBLE[piece]
     if byte := _BYTE_PIECE.fullmatch(piece):
         return f"\\x{byte[1]}"
-    shown = "".join(_VISIBLE.get(character, character) for character in piece)
-    return shown if shown.isprintable() else shown.encode("unicode_escape").decode()
+    return "".join(_VISIBLE.get(character) or _printable(character) for character in piece)
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()

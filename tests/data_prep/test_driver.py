@@ -33,8 +33,8 @@ def reference(
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayWorkers]:
-    """Four workers that the tests of this module share."""
-    with RayWorkers(4) as workers:
+    """Two workers that the tests of this module share."""
+    with RayWorkers(2) as workers:
         workers.connect()
         import ray  # not before: Ray reads settings of `connect` when it is imported
 
