@@ -32,11 +32,15 @@ def linear_flops(model: ModelConfig, vocab_size: int, shape: Shape) -> int:
 
 
 def attention_flops(model: ModelConfig, shape: Shape) -> int:
-    """FLOPs of a sample's forward in scores and their sums, if its window is one document (packed ones need less)."""
+    """FLOPs of a sample's forward in scores and their sums, if its window is one document (packed ones need less).
+
+    As pipeline/kernels/attention/flops.py counts them: by the pairs that see each other.
+    """
     a = model.num_heads * model.d_kv
     encoder = model.num_layers * shape.encoder_rows**2
-    decoder = model.decoder_layers * (shape.decoder_rows**2 / 2 + shape.decoder_rows * shape.encoder_rows)
-    return round(4 * a * (encoder + decoder))
+    causal = shape.decoder_rows * (shape.decoder_rows + 1) // 2
+    decoder = model.decoder_layers * (causal + shape.decoder_rows * shape.encoder_rows)
+    return 4 * a * (encoder + decoder)
 
 
 def state_bytes(parameters: int, largest: int, stage: int, ranks: int) -> int:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.training.loop import StepReport
+from pipeline.training.throughput import Peak
 
 INDENT = 10
 _REMEMBERED_STEPS = 50
@@ -35,12 +36,12 @@ class ProgressLine:
         first_step: int,
         log_every: int,
         flops_of_step: float,
-        peak: float,
+        peak: Peak,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`flops_of_step` and `peak` (FLOP/s) are those of one rank."""
+        """`flops_of_step` and `peak` are those of one rank."""
         self._stream, self._steps, self._log_every = stream, steps, log_every
-        self._seconds_at_peak = flops_of_step / peak
+        self._flops_of_step, self._peak = flops_of_step, peak
         self._pace = Pace(clock)
         self._live = _live(stream)
         if self._live is not None:
@@ -74,9 +75,10 @@ class ProgressLine:
 
     def _figures(self, report: StepReport) -> str:
         seconds = self._pace.seconds_of_step
+        share = self._peak.share(self._flops_of_step / seconds)
         return (
             f"loss {report.loss:.4f}  {report.tokens / seconds:,.0f} tokens/s  "
-            f"{self._seconds_at_peak / seconds:.1%} of peak  data wait {report.data_wait_seconds / report.seconds:.1%}"
+            f"{share:.1%} of peak  data wait {report.data_wait_seconds / report.seconds:.1%}"
         )
 
     def _display(self, done: int, left: str, figures: str) -> Padding:

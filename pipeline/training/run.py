@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+import torch
 import torch.distributed as dist
 
 from data_prep.errors import SpanwrightError, StoppedEarlyError
@@ -49,7 +50,7 @@ from pipeline.training.rank import Rank, join_process_group, rank_from_environme
 from pipeline.training.saving import Saving
 from pipeline.training.schedule import step_plan
 from pipeline.training.stopping import PARENT, StopRequest
-from pipeline.training.throughput import count_flops, measure_peak
+from pipeline.training.throughput import MeasuredPeak, Peak, count_flops
 from pipeline.training.trouble import LossGuard, TroubleError, samples_to_skip
 
 RESULT = "result.json"
@@ -86,6 +87,7 @@ class Session:
         self.heartbeat = Heartbeat(config.train_dir / "beats", rank.index)
         seconds = os.environ.get(HANG_SECONDS)
         self.watchdog: list[Hook] = [Watchdog(float(seconds))] if seconds else []
+        self.peak = self._find_peak()
 
     def run(self) -> None:
         """Resume or start, train (again, after a rollback), and write the result. Collective."""
@@ -151,7 +153,8 @@ class Session:
             evaluation.run(step=0)
             if training.trouble.action == "rollback":
                 saving.save_start(progress)
-        told: list[Hook] = [reports.step, HealthReport(self.config, reports)] if reports else []
+        told: list[Hook] = [self.peak] if isinstance(self.peak, MeasuredPeak) else []
+        told += [reports.step, HealthReport(self.config, reports)] if reports else []
         probing = Probing(self.config, self.data, self.rank, state, self.environment["threads"], reports)
         hooks: list[Hook] = [self.heartbeat, *self.watchdog, guard, *told, evaluation, probing, saving]
         try:
@@ -206,15 +209,21 @@ class Session:
         training = config.training
         flops = count_flops(engine, self.data.micro_batches[0].to(rank.device).views)
         flops *= accumulation_steps(training.global_batch, training.micro_batch, rank.world_size)
-        peak = training.peak_tflops * 1e12 if training.peak_tflops else measure_peak(rank.device)
         if not rank.is_first:
             return None
-        line = ProgressLine(self.output, training.steps, step, training.log_every, flops, peak)
+        line = ProgressLine(self.output, training.steps, step, training.log_every, flops, self.peak)
         reports = Reports(
             config.train_dir, step, flops * rank.world_size, line, self.history, self.data.tokenizer, training.log_every
         )
         stack.callback(reports.close)
         return reports
+
+    def _find_peak(self) -> Peak:
+        """As given, or measured now, before the loader's workers start and are busy. Collective."""
+        training = self.config.training
+        if training.peak_tflops:
+            return Peak(training.peak_tflops * 1e12)
+        return MeasuredPeak(self.rank.device, torch.bfloat16 if training.precision == "bf16" else torch.float32)
 
     def _write_result(self, progress: Progress, state: TrainingState, evaluation: Evaluation, saving: Saving) -> None:
         weight_hash = hash_weights(state.masters())

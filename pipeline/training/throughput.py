@@ -1,33 +1,66 @@
 """How fast training is, beside how fast this machine can multiply matrices.
 
-The FLOPs of a micro-batch are counted once, on a forward of the first one (every matrix product that torch runs), times
-three for forward and backward. The peak is given, or a bf16 matrix product is timed at the start on every rank at once:
-the ranks share the machine as they do in training. The best round counts, since others may be busy at the start too.
+The FLOPs of a micro-batch are counted once, on a forward of the first one (pipeline/kernels/attention/flops.py), times
+three for forward and backward: one formula for metrics, progress, reports and `spanwright plan`.
+
+The peak is given, or measured: products of 1024 x 1024 in training's precision, on every rank at once, since the ranks
+share the machine as they do in training. The best round counts. Others may be busy at the start, so it is measured
+again after some steps, and is never less than what a step of training has reached.
 """
 
 import time
 
 import torch
 import torch.distributed as dist
-from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.batch import Views
+from pipeline.kernels.attention.flops import forward_flops
 from pipeline.training.engine import Engine
+from pipeline.training.loop import StepReport
 
+FORWARD_AND_BACKWARD = 3
 _SIZE = 1024
 _ROUNDS, _ROUND_SECONDS = 8, 0.06
-_FORWARD_AND_BACKWARD = 3
+_AGAIN = frozenset({3, 10, 30, 100, 300, 1000})  # steps since the start
 
 
-def measure_peak(device: torch.device) -> float:
-    """FLOP/s of bf16 matrix products of 1024 x 1024 on this rank: the best of a few rounds, all ranks in step."""
-    left, right = (torch.randn(_SIZE, _SIZE, device=device).to(torch.bfloat16) for _ in range(2))
-    left @ right
-    best = 0.0
-    for _ in range(_ROUNDS):
-        dist.barrier()
-        best = max(best, _products_per_second(left, right))
-    return 2.0 * _SIZE**3 * best
+class Peak:
+    """What matrix products of this rank reach, in FLOP/s."""
+
+    def __init__(self, flops_per_second: float) -> None:
+        self.flops_per_second = flops_per_second
+
+    def share(self, flops_per_second: float) -> float:
+        """The part of the peak that training reached; a given peak may be too low, and then it is more than 1."""
+        return flops_per_second / self.flops_per_second
+
+
+class MeasuredPeak(Peak):
+    """A peak that is measured when it is made, and again as a hook on every rank."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(0.0)
+        self._left, self._right = (torch.randn(_SIZE, _SIZE, device=device).to(dtype) for _ in range(2))
+        self._steps = 0
+        self._left @ self._right
+        self._measure(_ROUNDS)
+
+    def __call__(self, report: StepReport) -> None:
+        """After a training step. Collective."""
+        self._steps += 1
+        if self._steps in _AGAIN:
+            self._measure(1)
+
+    def share(self, flops_per_second: float) -> float:
+        """At most 1: a machine can do what it has done."""
+        self.flops_per_second = max(self.flops_per_second, flops_per_second)
+        return super().share(flops_per_second)
+
+    def _measure(self, rounds: int) -> None:
+        for _ in range(rounds):
+            dist.barrier()
+            reached = 2.0 * _SIZE**3 * _products_per_second(self._left, self._right)
+            self.flops_per_second = max(self.flops_per_second, reached)
 
 
 def _products_per_second(left: torch.Tensor, right: torch.Tensor) -> float:
@@ -43,7 +76,6 @@ def _products_per_second(left: torch.Tensor, right: torch.Tensor) -> float:
 def count_flops(engine: Engine, views: Views) -> int:
     """FLOPs of forward and backward of one micro-batch on this rank. Collective (it runs a forward)."""
     engine.module.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        engine.forward(views)
+    counted = forward_flops(lambda: engine.forward(views))
     engine.module.train()
-    return _FORWARD_AND_BACKWARD * counter.get_total_flops()
+    return FORWARD_AND_BACKWARD * counted

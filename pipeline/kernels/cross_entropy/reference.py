@@ -23,10 +23,12 @@ _CACHED_LOGITS = 2**17
 
 @dataclass(frozen=True)
 class _Terms:
-    """Factors of the loss's optional terms."""
+    """Factors of the loss's optional terms, and what is asked."""
 
     z_loss: float
     label_smoothing: float
+    differentiate: bool
+    """Whether a gradient may be asked for: inside a Function nothing says that there is none to come."""
 
 
 def linear_cross_entropy_sum(
@@ -44,7 +46,7 @@ def linear_cross_entropy_sum(
     `label_smoothing` moves that share of the target evenly over the vocabulary (Szegedy et al. 2016). Gradients have
     their inputs' dtype.
     """
-    terms = _Terms(z_loss, label_smoothing)
+    terms = _Terms(z_loss, label_smoothing, torch.is_grad_enabled())
     return _LinearCrossEntropySum.apply(states_LW, weight_VW, bias_V, labels_L.to(torch.int64), terms)
 
 
@@ -58,7 +60,7 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         labels_L: torch.Tensor,
         terms: _Terms,
     ) -> torch.Tensor:
-        wanted = any(ctx.needs_input_grad)
+        wanted = terms.differentiate and any(ctx.needs_input_grad)
         wide = torch.promote_types(states_LW.dtype, torch.float32)
         total = torch.zeros((), dtype=wide, device=states_LW.device)
         grads_LW = torch.empty_like(states_LW) if wanted else None

@@ -8,6 +8,8 @@ import termios
 
 import numpy as np
 import pytest
+import torch
+import torch.distributed as dist
 
 from data_prep.errors import CorruptionError
 from data_prep.tokenizer.special import SpecialTokens
@@ -16,6 +18,7 @@ from pipeline.training.loop import Progress, StepReport
 from pipeline.training.metrics import MetricsLog, read_metrics
 from pipeline.training.progress import Pace, ProgressLine, format_duration
 from pipeline.training.tensorboard import view_statistics
+from pipeline.training.throughput import MeasuredPeak, Peak
 
 
 def report(step: int, loss: float = 1.5) -> StepReport:
@@ -86,6 +89,9 @@ def test_hexadecimal_losses_are_exact(tmp_path):
     assert record["data_wait"] == pytest.approx(0.1)
 
 
+PEAK = Peak(1e10)
+
+
 class Clock:
     """A clock that the test moves."""
 
@@ -98,7 +104,7 @@ class Clock:
 
 def test_a_log_gets_a_plain_line_every_log_every_steps_and_after_the_last():
     stream, clock = io.StringIO(), Clock()
-    line = ProgressLine(stream, steps=5, first_step=0, log_every=2, flops_of_step=1e9, peak=1e10, clock=clock)
+    line = ProgressLine(stream, steps=5, first_step=0, log_every=2, flops_of_step=1e9, peak=PEAK, clock=clock)
     for step in range(1, 6):
         clock.now += 0.5
         line.step(report(step))
@@ -143,7 +149,7 @@ def test_a_terminal_gets_two_lines_that_change_and_lines_that_stay(monkeypatch):
     termios.tcsetwinsize(terminal, (24, 80))
     clock = Clock()
     with os.fdopen(terminal, "w", encoding="utf-8") as stream:
-        line = ProgressLine(stream, steps=140, first_step=0, log_every=1, flops_of_step=1e9, peak=1e10, clock=clock)
+        line = ProgressLine(stream, steps=140, first_step=0, log_every=1, flops_of_step=1e9, peak=PEAK, clock=clock)
         for step in (1, 2):
             clock.now += 0.5
             line.step(report(step))
@@ -157,6 +163,27 @@ def test_a_terminal_gets_two_lines_that_change_and_lines_that_stay(monkeypatch):
     assert shown[-2].rstrip() == "          loss 1.5000  200 tokens/s  20.0% of peak  data wait 10.0%"
     assert max(map(len, shown)) <= 80
     assert written.rfind("\x1b[?25h") > written.rfind("\x1b[?25l"), "the cursor stays hidden"
+
+
+def test_a_measured_peak_is_never_below_what_training_reaches(tmp_path):
+    with process_group(tmp_path):
+        peak = MeasuredPeak(torch.device("cpu"), torch.float32)
+        measured = peak.flops_per_second
+        assert measured > 0
+        assert peak.share(measured / 4) == 0.25
+        assert peak.share(1000 * measured) == 1.0, "the machine was slow when it was measured"
+        assert peak.share(measured) == 0.001
+        for step in range(1, 4):
+            peak(report(step))
+        assert peak.flops_per_second == 1000 * measured, "measuring again forgets nothing"
+    assert Peak(1e10).share(2e10) == 2.0, "a given one is taken at its word"
+
+
+@contextlib.contextmanager
+def process_group(folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
 
 
 def test_durations_read_well():
