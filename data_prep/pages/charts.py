@@ -87,7 +87,7 @@ def _set_scales(axes: Any, frame: Frame) -> None:
 
     axes.grid(axis="y", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(max(3, frame.width // 90), integer=frame.x_label == "step"))
+    axes.xaxis.set_major_locator(MaxNLocator(max(3, frame.width // 90), integer=frame.x_label in ("step", "layer")))
     axes.xaxis.set_major_formatter(FuncFormatter(_number))
     axes.yaxis.set_major_locator(MaxNLocator(max(3, frame.height // 45)))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0) if frame.scale == "share" else FuncFormatter(_number))

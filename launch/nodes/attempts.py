@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import RunConfig, fingerprint
+from pipeline.training.history import read_whole_lines
 
 ATTEMPTS = "attempts.jsonl"
 _PACKAGES = ("torch", "deepspeed", "ray", "numpy", "safetensors", "transformers", "triton")
@@ -37,9 +38,7 @@ def record_end(config: RunConfig, number: int, outcome: str, step: int, reason: 
 
 def read_attempts(train_dir: Path) -> list[dict[str, Any]]:
     """All lines so far; one that is not whole is left out."""
-    path = train_dir / ATTEMPTS
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    return [line for line in read_whole_lines(train_dir / ATTEMPTS) if "attempt" in line]
 
 
 def environment() -> dict[str, Any]:

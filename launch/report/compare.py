@@ -22,6 +22,7 @@ from launch.report.curves import (
     trained_curve,
 )
 from launch.report.evaluations import evaluation_table
+from launch.report.probes import probe_charts
 from launch.report.report import heldout_change, num_parameters, time_in_steps, usual_speed
 from launch.report.run import Run, read_run
 
@@ -107,6 +108,7 @@ def _charts(runs: Sequence[Run], names: Sequence[str], axes: list[str]) -> list[
         ("Gradient norm", "grad_norm"),
     ):
         charts.append(draw(title, _by_run(numbered, field), axes))
+    charts += probe_charts(numbered, axes)
     return [chart for chart in charts if chart is not None]
 
 

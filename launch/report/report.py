@@ -23,6 +23,7 @@ from launch.report.curves import (
 )
 from launch.report.evaluations import evaluation_table, group_tables
 from launch.report.history import attempt_rows, checkpoint_rows, environment_rows, event_rows, restart_steps
+from launch.report.probes import layer_charts, probe_charts
 from launch.report.run import Run, read_run
 from launch.report.samples import shown_samples
 from pipeline.model.config import count_parameters
@@ -55,7 +56,8 @@ def report_page(run: Run) -> bytes:
         heldout=[(record["step"], record["heldout_loss"], record["heldout_terms"]) for record in run.heldout],
         samples=shown_samples(run.samples),
         evaluations=[
-            (found["step"], evaluation_table([found]), list(group_tables(found))) for found in reversed(run.evaluations)
+            (found["step"], evaluation_table([found]), list(layer_charts(found)), list(group_tables(found)))
+            for found in reversed(run.evaluations)
         ],
         filled_in=run.stages.get("evaluate", {}).get("filled_in", []),
         events=event_rows(run),
@@ -118,7 +120,7 @@ def _what(run: Run) -> Rows:
     yield "learning rate", f"{training.learning_rate:g}, {training.schedule.kind}"
     yield "seed", str(config.run.seed)
     if "flops" in run.axes:
-        yield "FLOPs", f"{run.axes['flops'][-1]:.3g} in matrix products, forward and backward"
+        yield "FLOPs", f"{run.axes['flops'][-1]:.3g} forward and backward"
     if run.newest is not None and run.newest.origin:
         yield "began from", str(run.newest.origin)
 
@@ -138,6 +140,7 @@ def _curves(run: Run, axes: list[str]) -> list[Chart]:
         charts.append(draw("Held-out loss by term", curves, axes))
     charts.append(draw("Learning rate", [trained_curve(run, "lr", "learning rate")], axes))
     charts.append(draw("Gradient norm, before clipping", [trained_curve(run, "grad_norm", "norm")], axes))
+    charts += probe_charts([(0, "found", run)], axes)
     return [chart for chart in charts if chart is not None]
 
 

@@ -8,6 +8,7 @@
 A start that follows no end was a process that died. Times have a zone.
 """
 
+import contextlib
 import datetime
 import json
 from pathlib import Path
@@ -33,13 +34,15 @@ class History:
 
 
 def read_history(train_dir: Path) -> list[dict[str, Any]]:
-    """All events so far, oldest first; a line that a kill has torn is left out."""
-    path = train_dir / HISTORY
+    """All events so far, oldest first."""
+    return [event for event in read_whole_lines(train_dir / HISTORY) if "event" in event]
+
+
+def read_whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file of JSON lines; a line that a kill has torn is left out. Empty without the file."""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []
     found = []
     for line in lines:
-        try:
+        with contextlib.suppress(ValueError):
             found.append(json.loads(line))
-        except ValueError:
-            continue
-    return [event for event in found if isinstance(event, dict) and "event" in event]
+    return [line for line in found if isinstance(line, dict)]

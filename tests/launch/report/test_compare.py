@@ -26,6 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("runs")
     first = make_run(folder / "plain" / "seed-0")
     other = make_run(folder / "fast" / "seed-0", "training.learning_rate=1e-2", "run.seed=3", loss=4.0)
+    write_evaluation(first, 60, {"retrieval": probe(0.1, 0.05, 0.15)})
     write_evaluation(first, 120, {"retrieval": probe(0.2, 0.15, 0.25)})
     write_evaluation(other, 120, {"retrieval": probe(0.4, 0.35, 0.45)})
     return [first, other, make_run(folder / "new", steps=0)]
@@ -44,7 +45,7 @@ def test_a_person_sees_curves_over_each_other_and_what_differs(
         assert "the intervals do not overlap" in text
         assert "training.learning_rate" in seen.text("#differences")
         assert "run.dir" not in text
-        assert "Held-out loss by step" in seen.charts()
+        assert {"Held-out loss by step", "retrieval: mrr@10 by step"} <= seen.charts().keys()
         seen.page.get_by_role("radio", name="FLOPs").check()
         assert "Held-out loss by FLOPs" in seen.charts()
     with browser.see(page, 390, "dark") as seen:

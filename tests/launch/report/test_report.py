@@ -15,13 +15,20 @@ from tests.browser import Browser, needs_chromium
 from tests.launch.report.conftest import ATTACK, make_run, write_evaluation
 
 RETRIEVAL = {"retrieval": {"metrics": {"mrr@10": {"value": 0.25, "low": 0.2, "high": 0.3}, "queries": {"value": 40}}}}
+LAYERS = {
+    "layers": {
+        "metrics": {"recommended_layer": {"value": 1}},
+        "groups": {"layer": {str(layer): {"entropy": {"value": 2.5 - layer}} for layer in range(3)}},
+    }
+}
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a whole run."""
     run = make_run(tmp_path_factory.mktemp("runs") / "mine", terms=2)
-    write_evaluation(run, 120, RETRIEVAL)
+    write_evaluation(run, 60, RETRIEVAL)
+    write_evaluation(run, 120, RETRIEVAL | LAYERS)
     path = write_report(run)
     assert path == run / "report.html"
     return path
@@ -34,7 +41,8 @@ def test_a_person_sees_the_whole_run_light_and_dark_wide_and_narrow(page: Path, 
         text = seen.text()
         for said in (
             "mine", "Done: 120 steps.", "9.000 → ", "600.0 k", "killed?", "world_size: 2 -> 1", "rolled back",
-            "samples 3,000 to 3,031 left out", "mrr@10", "0.2 to 0.3", "Predictions over time", "Held-out loss by term",
+            "samples 3,000 to 3,031 left out", "mrr@10",
+            "layers: entropy", "0.2 to 0.3", "Predictions over time", "Held-out loss by term",
             ATTACK, "step 40", "50% right", "100% right",
         ):  # fmt: skip
             assert said in text, said
@@ -57,6 +65,8 @@ def test_the_switch_changes_the_x_axis_of_every_chart(page: Path, browser: Brows
                 seen.page.get_by_role("radio", name=choice).check()
                 shown = seen.charts()
                 assert len(shown) == seen.page.locator("figure.chart").count()
+                assert shown.pop("layers: entropy by layer")
+                assert f"retrieval: mrr@10 by {label}" in shown
                 assert {name.rpartition(" by ")[2] for name in shown} == {label}
                 assert last in shown[f"Loss by {label}"]
 
