@@ -8,7 +8,7 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from data_prep.errors import InputError
 from pipeline.batch import Views
-from pipeline.export.compare import largest_difference, sequences, trained_model
+from pipeline.export.compare import largest_difference, sequences
 from pipeline.export.folder import (
     DTYPES,
     SHARD_BYTES,
@@ -31,7 +31,7 @@ from pipeline.export.folder import (
 )
 from pipeline.export.materialise import materialise, parameters_on_meta
 from pipeline.export.tokenizer import export_tokenizer
-from pipeline.export.verify import checked
+from pipeline.export.verify import Original, checked
 from pipeline.export.weights import ModelWeights
 from pipeline.model.config import ModelConfig
 from pipeline.model.encoder_decoder import EncoderDecoder, build_model
@@ -80,24 +80,12 @@ def load_native(folder: Path, dtype: torch.dtype = torch.float32, by_block: bool
 
 
 @torch.no_grad()
-def verify_native(
-    folder: Path,
-    weights: Mapping[str, torch.Tensor],
-    model_config: ModelConfig,
-    tokenizer_folder: Path,
-    views: Sequence[Views],
-    texts: Sequence[str],
-    dtype: str = "fp32",
-    tolerance: float = 1e-4,
-    max_sequences: int | None = None,
-    by_block: bool = False,
-) -> dict[str, Any]:
+def verify_native(folder: Path, original: Original) -> dict[str, Any]:
     """Compare the native export in `folder` with what it was made from; returns figures."""
-    ours = trained_model(model_config, weights, dtype, by_block)
-    theirs = load_native(folder, torch.float64, by_block)
-    pairs = (pair for micro_batch in views for pair in _logits(ours, theirs, micro_batch))
-    compared = {"logits": largest_difference(pairs, "logits", max_sequences)}
-    return checked("native", compared, folder, tokenizer_folder, texts, dtype, tolerance)
+    ours, theirs = original.model, load_native(folder, torch.float64, original.by_block)
+    pairs = (pair for micro_batch in original.views for pair in _logits(ours, theirs, micro_batch))
+    compared = {"logits": largest_difference(pairs, "logits", original.max_sequences)}
+    return checked("native", compared, folder, original)
 
 
 def _logits(ours: EncoderModel, theirs: EncoderModel, views: Views) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

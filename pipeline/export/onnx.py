@@ -23,13 +23,13 @@ import numpy as np
 import torch
 
 from pipeline.batch import Views
-from pipeline.export.compare import in_reading_order, largest_difference, sequences, trained_model
+from pipeline.export.compare import in_reading_order, largest_difference, sequences
 from pipeline.export.folder import Write, publish_folder
 from pipeline.export.huggingface import export_hf
 from pipeline.export.layouts import layout_of
 from pipeline.export.libraries import library, quiet_transformers
 from pipeline.export.onnx_graphs import ENCODER, FIRST_STEP, LATER_STEP, WHOLE, Graph, graphs, past_names
-from pipeline.export.verify import checked
+from pipeline.export.verify import Original, checked
 from pipeline.export.weights import ModelWeights
 from pipeline.model.config import ModelConfig
 
@@ -86,31 +86,20 @@ def _trace(graph: Graph, path: Path, external_data: bool) -> None:
 
 
 @torch.no_grad()
-def verify_onnx(
-    folder: Path,
-    weights: Mapping[str, torch.Tensor],
-    model_config: ModelConfig,
-    tokenizer_folder: Path,
-    views: Sequence[Views],
-    texts: Sequence[str],
-    dtype: str = "fp32",
-    tolerance: float = 1e-3,
-    max_sequences: int | None = None,
-    by_block: bool = False,
-) -> dict[str, Any]:
+def verify_onnx(folder: Path, original: Original) -> dict[str, Any]:
     """Compare what onnxruntime makes of the held-out sequences with what our model makes of them; returns figures."""
-    ours = trained_model(model_config, weights, "fp32", by_block)
-    compared = _Decoder(folder) if model_config.layers.has_decoder else _Encoder(folder)
-    pairs = itertools.chain.from_iterable(compared.pairs(ours, micro_batch) for micro_batch in views)
-    figures = {"logits": largest_difference(pairs, "logits", max_sequences)}
-    return checked("onnx", figures, folder, tokenizer_folder, texts, dtype, tolerance, "export.onnx_tolerance")
+    ours = original.model
+    compared = _Decoder(folder) if original.config.layers.has_decoder else _Encoder(folder)
+    pairs = itertools.chain.from_iterable(compared.pairs(ours, micro_batch) for micro_batch in original.views)
+    figures = {"logits": largest_difference(pairs, "logits", original.max_sequences)}
+    return checked("onnx", figures, folder, original, "export.onnx_tolerance")
 
 
 class _Encoder:
     """The one graph of an encoder with a head, on two sequences at a time, the shorter one padded."""
 
     def __init__(self, folder: Path) -> None:
-        self.session = _session(folder, WHOLE)
+        self.session = open_session(folder, WHOLE)
 
     def pairs(self, ours: Any, views: Views) -> Pairs:
         view = in_reading_order(views["encoder"])
@@ -136,7 +125,9 @@ class _Decoder:
     """The three graphs of an encoder-decoder: the first half of a target at once, then token by token."""
 
     def __init__(self, folder: Path) -> None:
-        self.encoder, self.first, self.later = (_session(folder, name) for name in (ENCODER, FIRST_STEP, LATER_STEP))
+        self.encoder, self.first, self.later = (
+            open_session(folder, name) for name in (ENCODER, FIRST_STEP, LATER_STEP)
+        )
 
     def pairs(self, ours: Any, views: Views) -> Pairs:
         encoder, decoder = views["encoder"], views["decoder"]
@@ -166,7 +157,8 @@ class _Decoder:
         return np.concatenate(found, axis=1)
 
 
-def _session(folder: Path, name: str) -> Any:
+def open_session(folder: Path, name: str) -> Any:
+    """The graph `name` in `folder`, to be run by onnxruntime on the CPU."""
     runtime = library("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -6,8 +6,8 @@ checked, and only then renamed.
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from pipeline.export.sentence_transformers import (
     export_sentence_transformers,
     verify_sentence_transformers,
 )
-from pipeline.export.verify import verify_encoder, verify_export
+from pipeline.export.verify import Original, verify_encoder, verify_export
 from pipeline.export.weights import ModelWeights
 from pipeline.model.config import ModelConfig, count_parameters
 from pipeline.training.assembly import Data, open_data
@@ -73,18 +73,25 @@ class Job:
         """The first arguments of every function that writes an export."""
         return self.weights, self.config.model, self.tokenizer_folder
 
-    def compared(self, target: str, verify: Callable[..., Figures], figures: Figures, **options: Any) -> Write:
-        """A check of an export's folder by `verify`: what it found goes into `figures`, and into the model's card."""
+    @property
+    def original(self) -> Original:
+        """What exports are compared with."""
         export = self.config.export
+        return Original(
+            *self.source(),
+            self.views,
+            self.texts,
+            export.dtype,
+            export.tolerance,
+            export.compare_sequences,
+            self.by_block,
+        )
+
+    def compared(self, target: str, verify: Callable[[Path, Original], Figures], figures: Figures) -> Write:
+        """A check of an export's folder by `verify`: what it found goes into `figures`, and into the model's card."""
 
         def check(folder: Path) -> None:
-            settings = {
-                "dtype": export.dtype,
-                "tolerance": export.tolerance,
-                "max_sequences": export.compare_sequences,
-                "by_block": self.by_block,
-            }
-            figures.update(verify(folder, *self.source(), self.views, self.texts, **(settings | options)))
+            figures.update(verify(folder, self.original))
             write_card(folder, Run(self.config, self.record, self.data.dataset), target, figures)
 
         return check
@@ -122,7 +129,7 @@ def _hf(job: Job, out: Path) -> Figures:
 def _encoder(job: Job, out: Path) -> Figures:
     figures: Figures = {}
     export = job.config.export
-    check = job.compared("encoder", verify_encoder, figures, num_layers=export.encoder_layers)
+    check = job.compared("encoder", partial(verify_encoder, num_layers=export.encoder_layers), figures)
     export_encoder(*job.source(), out, export.dtype, export.encoder_layers, check, export.shard_bytes)
     return figures
 
@@ -142,14 +149,19 @@ def _sentence_transformers(job: Job, out: Path) -> Figures:
     max_tokens = min(longest, config.stream.window)
     pooled = Pooled(config.pooling, export.normalize, export.prompts, max_tokens, export.encoder_layers)
     figures: Figures = {}
-    check = job.compared("sentence-transformers", verify_sentence_transformers, figures, pooled=pooled)
+    check = job.compared("sentence-transformers", partial(verify_sentence_transformers, pooled=pooled), figures)
     export_sentence_transformers(*job.source(), out, pooled, export.dtype, check, export.shard_bytes)
     return figures
 
 
 def _onnx(job: Job, out: Path) -> Figures:
     figures: Figures = {}
-    check = job.compared("onnx", verify_onnx, figures, tolerance=job.config.export.onnx_tolerance)
+    tolerance = job.config.export.onnx_tolerance
+
+    def verify(folder: Path, original: Original) -> Figures:
+        return verify_onnx(folder, replace(original, dtype="fp32", tolerance=tolerance))
+
+    check = job.compared("onnx", verify, figures)
     export_onnx(*job.source(), out, check)
     return figures
 

@@ -15,13 +15,13 @@ import torch
 from data_prep.errors import SpanwrightError
 from data_prep.tokenizer import Tokenizer
 from data_prep.tokenizer.segments import segments
-from pipeline.batch import Batch, Views
-from pipeline.export.compare import encoder_states, largest_difference, trained_model, with_exact_norms
+from pipeline.batch import Batch
+from pipeline.export.compare import encoder_states, largest_difference, with_exact_norms
 from pipeline.export.folder import SHARD_BYTES, Write, publish_folder, write_json
 from pipeline.export.huggingface import write_model
 from pipeline.export.libraries import library, quiet_transformers
 from pipeline.export.stock_model import encoder_alone, kept_layers
-from pipeline.export.verify import checked
+from pipeline.export.verify import Original, checked
 from pipeline.export.weights import ModelWeights
 from pipeline.model.config import ModelConfig
 
@@ -64,31 +64,18 @@ def export_sentence_transformers(
     return publish_folder(out, write, check)
 
 
-def verify_sentence_transformers(
-    folder: Path,
-    weights: Mapping[str, torch.Tensor],
-    model_config: ModelConfig,
-    tokenizer_folder: Path,
-    views: Sequence[Views],
-    texts: Sequence[str],
-    dtype: str = "fp32",
-    tolerance: float = 1e-4,
-    max_sequences: int | None = None,
-    by_block: bool = False,
-    *,
-    pooled: Pooled,
-) -> dict[str, Any]:
-    """Compare what the library makes of `texts` with what our model makes of them; returns figures.
+def verify_sentence_transformers(folder: Path, original: Original, pooled: Pooled) -> dict[str, Any]:
+    """Compare what the library makes of the texts with what our model makes of them; returns figures.
 
-    The library holds its model in memory whole; `by_block` spares ours only. `views` are not read.
+    The library holds its model in memory whole; `by_block` spares ours only. The views are not read.
     """
-    theirs = _loaded(folder)
-    ours = trained_model(model_config, weights, dtype, by_block)
-    comparable = _comparable(theirs.tokenizer, Tokenizer.load(tokenizer_folder), texts)[:max_sequences]
+    theirs, ours = _loaded(folder), original.model
+    tokenizer = Tokenizer.load(original.tokenizer_folder)
+    comparable = _comparable(theirs.tokenizer, tokenizer, original.texts)[: original.max_sequences]
     if not comparable:
         raise SpanwrightError("export to sentence-transformers: there is no held-out text to compare it on")
     compared = {"vectors": largest_difference(_vectors(ours, theirs, comparable, pooled), "vectors")}
-    figures = checked("sentence-transformers", compared, folder, tokenizer_folder, texts, dtype, tolerance)
+    figures = checked("sentence-transformers", compared, folder, original)
     return {**figures, "prompts": ["", *pooled.prompts]}
 
 

@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,75 +19,76 @@ from data_prep.tokenizer import Tokenizer
 from data_prep.tokenizer.segments import segments
 from data_prep.tokenizer.tokenizer import MODEL_NAME
 from pipeline.batch import Views
-from pipeline.export.compare import compare_logits, compare_states
+from pipeline.export.compare import compare_logits, compare_states, trained_model
 from pipeline.export.libraries import library, quiet_transformers
 from pipeline.model.config import ModelConfig
+from pipeline.model.pretrained import EncoderModel
 
 _TIE = 1e-2  # nats per text: what float32 sums over a segment of a few thousand pieces can be off by
 
 
-def verify_export(
-    folder: Path,
-    weights: Mapping[str, torch.Tensor],
-    model_config: ModelConfig,
-    tokenizer_folder: Path,
-    views: Sequence[Views],
-    texts: Sequence[str],
-    dtype: str = "fp32",
-    tolerance: float = 1e-4,
-    max_sequences: int | None = None,
-    by_block: bool = False,
-) -> dict[str, Any]:
-    """Compare the export in `folder` with the `weights` (our names) and tokenizer it was made from; returns figures.
+@dataclass(frozen=True)
+class Original:
+    """What an export is compared with, and on what."""
 
-    `views` are micro-batches of an "encoder" view, with a "decoder" view for an encoder-decoder; their first
-    `max_sequences` sequences are run, `by_block` where the models are too large for memory.
-    Raises SpanwrightError when a logit differs by more than `tolerance` or a text gets other ids.
+    weights: Mapping[str, torch.Tensor]
+    """By our names, fp32."""
+    config: ModelConfig
+    tokenizer_folder: Path
+    views: Sequence[Views]
+    """Micro-batches of an "encoder" view, with a "decoder" view for an encoder-decoder."""
+    texts: Sequence[str]
+    dtype: str = "fp32"
+    """Of the stored weights."""
+    tolerance: float = 1e-4
+    """Largest allowed difference of any number."""
+    max_sequences: int | None = None
+    """How many sequences, or texts, are compared; None: all."""
+    by_block: bool = False
+    """Whether the models are too large for memory."""
+
+    @property
+    def model(self) -> EncoderModel:
+        """In float64, with the weights as the export stores them."""
+        return trained_model(self.config, self.weights, self.dtype, self.by_block)
+
+    @property
+    def compared(self) -> tuple[Any, ...]:
+        """The arguments of `compare_logits` and `compare_states` after the folder."""
+        return self.weights, self.config, self.views, self.dtype, self.max_sequences, self.by_block
+
+
+def verify_export(folder: Path, original: Original) -> dict[str, Any]:
+    """Compare the whole model in `folder` with the `original`; returns figures.
+
+    Raises SpanwrightError when a logit differs by more than its tolerance or a text gets other ids.
     """
-    compared = {"logits": compare_logits(folder, weights, model_config, views, dtype, max_sequences, by_block)}
-    return checked("hf", compared, folder, tokenizer_folder, texts, dtype, tolerance)
+    return checked("hf", {"logits": compare_logits(folder, *original.compared)}, folder, original)
 
 
-def verify_encoder(
-    folder: Path,
-    weights: Mapping[str, torch.Tensor],
-    model_config: ModelConfig,
-    tokenizer_folder: Path,
-    views: Sequence[Views],
-    texts: Sequence[str],
-    dtype: str = "fp32",
-    tolerance: float = 1e-4,
-    max_sequences: int | None = None,
-    by_block: bool = False,
-    num_layers: int | None = None,
-) -> dict[str, Any]:
+def verify_encoder(folder: Path, original: Original, num_layers: int | None = None) -> dict[str, Any]:
     """`verify_export` for the encoder alone: its last states, or those of the layer `num_layers`, are compared."""
-    compared = {
-        "states": compare_states(folder, weights, model_config, views, dtype, max_sequences, by_block, num_layers)
-    }
-    return checked("encoder", compared, folder, tokenizer_folder, texts, dtype, tolerance)
+    compared = {"states": compare_states(folder, *original.compared, num_layers)}
+    return checked("encoder", compared, folder, original)
 
 
 def checked(
     target: str,
     compared: Mapping[str, Mapping[str, Any]],
     folder: Path,
-    tokenizer_folder: Path,
-    texts: Sequence[str],
-    dtype: str,
-    tolerance: float,
+    original: Original,
     option: str = "export.tolerance",
 ) -> dict[str, Any]:
-    """The figures of an export to `target`, with those of its tokenizer on `texts`.
+    """The figures of an export to `target`, with those of its tokenizer on the texts.
 
     `compared` has one entry, {what was compared: its figures}. SpanwrightError unless its largest difference is within
-    `tolerance`, which the config has as `option`, and all texts get the same ids.
+    the tolerance, which the config has as `option`, and all texts get the same ids.
     """
     [(what, differences)] = compared.items()
-    ids = compare_ids(folder, tokenizer_folder, texts)
-    _check_difference(target, what, differences["max_abs_difference"], tolerance, option)
+    ids = compare_ids(folder, original.tokenizer_folder, original.texts)
+    _check_difference(target, what, differences["max_abs_difference"], original.tolerance, option)
     _check_ids(target, ids)
-    return {what: differences, "tokenizer": ids, "tolerance": tolerance, "dtype": dtype}
+    return {what: differences, "tokenizer": ids, "tolerance": original.tolerance, "dtype": original.dtype}
 
 
 def _check_difference(target: str, what: str, difference: float, tolerance: float, option: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.tokenizer import Tokenizer
 from pipeline.export.huggingface import export_hf
-from pipeline.export.verify import verify_export
+from pipeline.export.verify import Original, verify_export
 from pipeline.objectives.token_detection import replaced_rows
 from pipeline.training.assembly import open_data
 from tests.recipes.small import RECIPES, small, train
@@ -60,7 +60,7 @@ def test_it_learns_and_exports(recipe: str, dataset: Path, tmp_path: Path) -> No
     assert data.heldout is not None
     views = [data.heldout.micro_batch_at(0).to("cpu").views]
     text = Tokenizer.load(tokenizer).decode(next(data.heldout_documents())[1][:200])
-    figures = verify_export(out, weights, config.model, tokenizer, views, [text], max_sequences=4)
+    figures = verify_export(out, Original(weights, config.model, tokenizer, views, [text], max_sequences=4))
     assert figures["logits"]["sequences"] > 0
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from data_prep.errors import SpanwrightError
 from pipeline.export.huggingface import export_hf
-from pipeline.export.verify import verify_export
+from pipeline.export.verify import Original, verify_export
 from pipeline.model.config import ModelConfig
 from pipeline.objectives import build_objective
 
@@ -28,13 +28,13 @@ def test_a_true_export_passes_with_its_figures(
     weights = make_weights(config)
     out = export_hf(weights, config, tokenizer_folder, tmp_path / "hf", dtype=dtype)
     views = [random_views([50, 0, 200], [12, 0, 30], VOCAB, seed=0), random_views([5], [3], VOCAB, seed=1)]
-    figures = verify_export(out, weights, config, tokenizer_folder, views, texts[:1], dtype)
+    figures = verify_export(out, Original(weights, config, tokenizer_folder, views, texts[:1], dtype))
     assert figures["logits"]["sequences"] == 3
     assert figures["logits"]["logits"] == (12 + 30 + 3) * 1024
     assert 0 <= figures["logits"]["max_abs_difference"] <= 1e-4
     assert figures["tokenizer"]["different"] == 0
     assert json.loads(json.dumps(figures)) == figures
-    capped = verify_export(out, weights, config, tokenizer_folder, views, [], dtype, max_sequences=1)
+    capped = verify_export(out, Original(weights, config, tokenizer_folder, views, [], dtype, max_sequences=1))
     assert capped["logits"]["sequences"] == 1
 
 
@@ -49,7 +49,7 @@ def test_one_changed_weight_is_noticed(
     views = [random_views([50], [12], VOCAB, seed=0)]
     views[0]["encoder"].tokens[3] = 9
     with pytest.raises(SpanwrightError, match=r"logits differ by .* allowed is 0\.0001"):
-        verify_export(out, weights, model_config, tokenizer_folder, views, [])
+        verify_export(out, Original(weights, model_config, tokenizer_folder, views, []))
 
 
 def test_other_token_ids_are_noticed(
@@ -63,10 +63,10 @@ def test_other_token_ids_are_noticed(
     path.write_text(json.dumps(content))
     views = [random_views([5], [3], VOCAB, seed=0)]
     with pytest.raises(SpanwrightError, match="gives other ids than ours"):
-        verify_export(out, weights, model_config, tokenizer_folder, views, texts)
+        verify_export(out, Original(weights, model_config, tokenizer_folder, views, texts))
 
 
 def test_nothing_to_compare_is_no_success(weights, model_config, tokenizer_folder: Path, tmp_path: Path) -> None:
     out = export_hf(weights, model_config, tokenizer_folder, tmp_path / "hf")
     with pytest.raises(SpanwrightError, match="no held-out sequence"):
-        verify_export(out, weights, model_config, tokenizer_folder, [], [])
+        verify_export(out, Original(weights, model_config, tokenizer_folder, [], []))
