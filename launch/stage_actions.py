@@ -110,7 +110,7 @@ def _record_export(config: RunConfig, target: str, figures: Result) -> None:
 def evaluate(config: RunConfig) -> Result:
     """Held-out loss before and after training, and held-out snippets filled in by the exported model."""
     from pipeline.evaluation.run import evaluate_run
-    from pipeline.evaluation.snippets import can_fill_in, fill_in_snippets
+    from pipeline.evaluation.snippets import fill_in_snippets, why_not_filled_in
 
     place, found = evaluate_run(config, config.evaluation.probes, lenient=True)
     probes = {name: figures.as_json() for name, figures in found if not isinstance(figures, str)}
@@ -120,8 +120,8 @@ def evaluate(config: RunConfig) -> Result:
         "heldout_loss_after": result["heldout_loss_after"],
         "probes": {name: {key: probe[key] for key in ("metrics", "groups")} for name, probe in probes.items()},
         "results": str(place.path),
-        "fills_in": can_fill_in(config),
         "filled_in": fill_in_snippets(config),
+        "not_filled_in": why_not_filled_in(config),
     }
 
 
@@ -203,8 +203,9 @@ def _about_evaluate(config: RunConfig, result: Result) -> Iterator[str]:
     yield from _about_probes(result.get("probes", {}))
     if result.get("probes"):
         yield _shown(Path(result["results"]))
-    if config.evaluation.fill_in and not result["filled_in"] and result["fills_in"]:
-        yield "no text filled in: no held-out document is long enough to hide words in"
+    if config.evaluation.fill_in and not result["filled_in"]:
+        reason = result.get("not_filled_in") or "no held-out document is long enough to hide words in"
+        yield f"no text filled in: {reason}"
     for snippet in result["filled_in"]:
         yield ""
         pairs = zip(snippet["written"], snippet["hidden"], strict=True)

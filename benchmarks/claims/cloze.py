@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.claims.runs import Runs
 from pipeline.batch import Views
-from pipeline.evaluation.encoding import load_objective
+from pipeline.evaluation.objective import load_objective
 from pipeline.model.heads import MaskedHead
 from pipeline.model.initialisation import initialise
 from pipeline.model.labels import labelled

@@ -10,6 +10,7 @@ of one shape. What differs is the recipe's own, and what `SCALED` and `ALLOWED` 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from benchmarks.claims.flops import training_flops
 from benchmarks.claims.heldout import HeldOutText
@@ -18,6 +19,9 @@ from data_prep.tokenizer import Tokenizer
 from launch.stages import run_stages
 from pipeline.config import RunConfig, load_config
 from pipeline.evaluation.encoding import TextEncoder
+from pipeline.evaluation.habits import Habits
+from pipeline.evaluation.model import TrainedModel
+from pipeline.evaluation.objective import first_objective, load_objective
 from pipeline.training.assembly import open_data
 
 HERE = Path(__file__).parent
@@ -97,7 +101,9 @@ class Runs:
 
     def encoder(self, recipe: str, seed: int, trained: bool = True) -> TextEncoder:
         """The encoder of a run, trained or with its first weights."""
-        return TextEncoder.of_run(self.config(recipe, seed), self.tokenizer.special, self.tokenizer.vocab_size, trained)
+        config, vocab_size = self.config(recipe, seed), self.tokenizer.vocab_size
+        objective: Any = (load_objective if trained else first_objective)(config, vocab_size)
+        return TextEncoder(TrainedModel(objective.model, vocab_size), Habits.of_run(config, self.tokenizer.special))
 
     def _config(self, recipe: str, seed: int, steps: int, *overrides: str) -> RunConfig:
         windows, window, own = self.size.windows, WINDOW, SCALED.get(recipe, ())

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.claims.claim import Claim, Measured, items_of, rows_of
 from benchmarks.claims.runs import Runs
-from pipeline.evaluation.encoding import load_objective
+from pipeline.evaluation.objective import load_objective
 from pipeline.training.assembly import open_data
 
 RECIPES = ("t5_span", "ul2")

@@ -2,6 +2,7 @@
 
     hf, encoder            transformers (stock.py)
     sentence-transformers  the library's own `encode`, with its pooling and prompts
+    onnx                   onnxruntime (onnx_graphs.py)
     native                 our own loader
 The run that the folder lies in says how texts were laid out; of a folder elsewhere its architecture does.
 """
@@ -27,6 +28,7 @@ from pipeline.config_files import RUN_CONFIG_NAME
 from pipeline.evaluation.config import check_names
 from pipeline.evaluation.habits import Habits
 from pipeline.evaluation.model import Model, TrainedModel
+from pipeline.evaluation.onnx_graphs import OnnxModel
 from pipeline.evaluation.results import Place
 from pipeline.evaluation.run import Found, ask
 from pipeline.evaluation.stock import StockModel, class_name
@@ -37,6 +39,7 @@ from pipeline.export.native import load_native
 
 RESULTS = "evaluation.json"
 _MODULES = "modules.json"
+_WEIGHTS = ("*.safetensors", "*.onnx", "*.onnx.data")
 _ALONE = "the encoder alone was exported, without its head"
 Vectors = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
@@ -54,11 +57,6 @@ def run_of(folder: Path) -> RunConfig | None:
 
 def load_export(folder: Path) -> tuple[Model, Habits, Tokenizer, Vectors | None]:
     """The model, how it expects texts, its tokenizer, and the library's own vectors of texts where it makes them."""
-    if any(folder.glob("*.onnx")):
-        raise InputError(
-            f"{folder}: evaluate reads hf, encoder, sentence-transformers and native exports; an onnx export is "
-            "compared with the trained model when it is made (export.json)"
-        )
     tokenizer, run = Tokenizer.load(folder), run_of(folder)
     if (folder / _MODULES).is_file():
         sentence_model = _sentence_model(folder)
@@ -70,7 +68,8 @@ def load_export(folder: Path) -> tuple[Model, Habits, Tokenizer, Vectors | None]
         if run is None:
             raise InputError(f"{folder}: a native export is asked in the run that it was made from (RUN/export/...)")
         return native, Habits.of_run(run, tokenizer.special), tokenizer, None
-    model = StockModel.load(folder, tokenizer.vocab_size)
+    is_onnx = any(folder.glob("*.onnx"))
+    model: Model = (OnnxModel if is_onnx else StockModel).load(folder, tokenizer.vocab_size)
     if "For" not in class_name(folder):  # T5EncoderModel, BertModel, ...
         return model, _encoder_habits(folder, run, tokenizer.special), tokenizer, None
     habits = Habits.of_run(run, tokenizer.special) if run else Habits.of_class(class_name(folder), tokenizer.special)
@@ -104,7 +103,7 @@ def _place_of(folder: Path) -> Place:
     except (OSError, ValueError, KeyError, TypeError):
         checkpoint = None
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
+    for path in sorted(path for kind in _WEIGHTS for path in folder.rglob(kind)):
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return Place(folder / RESULTS, step_of(checkpoint or ""), checkpoint, digest.hexdigest())

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from data_prep.tokenizer import Tokenizer
+from data_prep.tokenizer.special import SpecialTokens
 from pipeline.config import RunConfig
+from pipeline.evaluation.habits import Habits
 from pipeline.export.fill_in import fill_in, fill_in_masks
 from pipeline.training.assembly import Data, open_data
 
@@ -40,17 +42,19 @@ class Snippet:
 def fill_in_snippets(config: RunConfig) -> list[dict[str, Any]]:
     """Hide two spans in snippets of the first held-out documents; what the exported model writes there.
 
-    Empty for a model that was not trained to fill gaps it is shown.
+    Empty for a model that was not trained to fill gaps it is shown (`why_not_filled_in`).
     """
-    if not can_fill_in(config):
+    if why_not_filled_in(config) or not config.evaluation.fill_in:
         return []
-    snippets = list(itertools.islice(find_snippets(open_data(config)), config.evaluation.fill_in))
-    folder = config.export_dir / "hf"
-    if config.model.layers.has_decoder:
-        prompts = [snippet.prompt for snippet in snippets]
+    data = open_data(config)
+    snippets = list(itertools.islice(find_snippets(data), config.evaluation.fill_in))
+    folder, habits = config.export_dir / "hf", Habits.of_run(config, data.tokenizer.special)
+    if habits.fills == "sentinels":
+        mode = "".join(map(data.tokenizer.id_to_piece, habits.head))
+        prompts = [mode + snippet.prompt for snippet in snippets]
         written = [answer.spans for answer in fill_in(folder, prompts, config.evaluation.max_new_tokens)]
     else:
-        written = [tuple(fill_in_masks(folder, snippet.tokens)) for snippet in snippets]
+        written = [tuple(fill_in_masks(folder, snippet.tokens, habits.head, habits.tail)) for snippet in snippets]
     return [
         {
             "document": snippet.document,
@@ -62,12 +66,14 @@ def fill_in_snippets(config: RunConfig) -> list[dict[str, Any]]:
     ]
 
 
-def can_fill_in(config: RunConfig) -> bool:
-    """Whether the exported model fills gaps: a decoder that writes after sentinels, or an encoder with its head."""
-    if "hf" not in config.export.to or config.model.layers.head == "detection":
-        return False
-    corruption = config.corruption
-    return not config.model.layers.has_decoder or (corruption.writes_after_sentinels and not corruption.mixture)
+def why_not_filled_in(config: RunConfig) -> str:
+    """Why the exported model fills no gaps here; empty where it is asked, with sentinels or masks as in training."""
+    if "hf" not in config.export.to:
+        return "the run is not exported to hf"
+    habits = Habits.of_run(config, SpecialTokens())
+    if habits.fills == "whole":
+        return "its decoder writes the whole text again; the probe `infilling` asks it"
+    return habits.why_not
 
 
 def find_snippets(data: Data) -> Iterator[Snippet]:

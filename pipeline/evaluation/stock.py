@@ -51,7 +51,7 @@ class StockModel:
     @torch.no_grad()
     def layers(self, sequences: Sequence[Ids]) -> Iterator[list[torch.Tensor]]:
         """See Model."""
-        for ids_BR in _of_one_length(sequences):
+        for ids_BR in of_one_length(sequences):
             out = self._encoder(input_ids=ids_BR, output_hidden_states=True)
             taps = [*out.hidden_states[: self.num_layers], out.last_hidden_state]
             for n in range(len(ids_BR)):
@@ -67,7 +67,7 @@ class StockModel:
     def row_logits(self, sequences: Sequence[Ids], rows: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
         """See Model."""
         done = 0
-        for ids_BR in _of_one_length(sequences):
+        for ids_BR in of_one_length(sequences):
             for logits_RV in self._model(input_ids=ids_BR).logits:
                 yield logits_RV[list(rows[done]), : self._vocab_size]
                 done += 1
@@ -103,7 +103,7 @@ def _is_t5_encoder(model: Any) -> bool:
     return type(model).__name__ == "T5EncoderModel"
 
 
-def _of_one_length(sequences: Sequence[Ids]) -> Iterator[torch.Tensor]:
+def of_one_length(sequences: Sequence[Ids]) -> Iterator[torch.Tensor]:
     """Neighbours of one length together, [B, R] int64."""
     first = 0
     for number in range(1, len(sequences) + 1):

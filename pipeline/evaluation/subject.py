@@ -6,6 +6,7 @@ Subject.of_export(folder, ...)   an exported folder, through the library it was 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from data_prep.errors import InputError, SpanwrightError
+from data_prep.errors import InputError
 from data_prep.tokenizer import Tokenizer
 from pipeline.config import RunConfig
-from pipeline.evaluation.habits import Habits, Pooling
-from pipeline.evaluation.model import Ids, Model, TrainedModel
+from pipeline.evaluation.encoding import TextEncoder
+from pipeline.evaluation.habits import Habits
+from pipeline.evaluation.model import Model, TrainedModel
+from pipeline.evaluation.objective import objective_with
 from pipeline.evaluation.texts import Texts
-from pipeline.objectives import build_objective
 from pipeline.training.assembly import Data
 
 FloatArray = npt.NDArray[np.float32]
@@ -37,6 +39,11 @@ class RunParts:
     world_size: int
     """Ranks that trained it: how its sums were added up."""
     threads: int | None
+
+    @cached_property
+    def objective(self) -> nn.Module:
+        """With these weights, in float32, ready to be asked; its model is the subject's."""
+        return objective_with(self.config, self.data.tokenizer.vocab_size, self.weights)
 
 
 @dataclass(frozen=True)
@@ -64,41 +71,20 @@ class Subject:
     def of_run(cls, run: RunParts, texts: Texts, options: Options) -> "Subject":
         """The model that `run` trains, with these weights."""
         tokenizer = run.data.tokenizer
-        objective: Any = objective_with(run.config, tokenizer.vocab_size, run.weights)
+        objective: Any = run.objective
         model = TrainedModel(objective.model, tokenizer.vocab_size)
         return cls(model, Habits.of_run(run.config, tokenizer.special), tokenizer, texts, options, run)
 
-    def vectors(self, texts: Sequence[str], pooling: Pooling | None = None) -> FloatArray:
-        """A vector of each text [N, W]: the state of its first row, or the mean of all."""
-        if self.sentences is not None and pooling is None:
+    @property
+    def encoder(self) -> TextEncoder:
+        """The model and its habits, for token ids."""
+        return TextEncoder(self.model, self.habits)
+
+    def vectors(self, texts: Sequence[str]) -> FloatArray:
+        """A vector of each text [N, W], as the model was trained to give it or the library makes it."""
+        if self.sentences is not None:
             return self.sentences(texts)
-        return self.token_vectors([self.tokenizer.encode(text) for text in texts], pooling)
-
-    def token_vectors(self, texts: Sequence[Ids], pooling: Pooling | None = None) -> FloatArray:
-        """The same of token ids."""
-        states = self.model.states([self.habits.around(text) for text in texts])
-        first = (pooling or self.habits.pooling) == "first"
-        return torch.stack([rows_RW[0] if first else rows_RW.mean(0) for rows_RW in states]).numpy()
-
-    def own_states(self, texts: Sequence[Ids]) -> torch.Tensor:
-        """The last states of the texts' own tokens, one after another [rows, W]; special ones are left out."""
-        head, tail = len(self.habits.head), len(self.habits.tail)
-        states = self.model.states([self.habits.around(text) for text in texts])
-        return torch.cat([rows_RW[head : len(rows_RW) - tail] for rows_RW in states])
-
-
-def objective_with(config: RunConfig, vocab_size: int, weights: Weights) -> nn.Module:
-    """The objective of a run, its `model` and all, with these weights, in float32, ready to be asked."""
-    objective = build_objective(config.objective, config.model, vocab_size, config.run.seed)
-    parameters = dict(objective.named_parameters())
-    if wrong := sorted(weights.keys() ^ parameters.keys()):
-        raise SpanwrightError(
-            f"{config.checkpoints}: not a checkpoint of this objective: {wrong[0]} is in one of them only"
-        )
-    with torch.no_grad():
-        for name, parameter in sorted(parameters.items()):
-            parameter.copy_(weights[name])
-    return objective.eval()
+        return self.encoder.vectors([self.tokenizer.encode(text) for text in texts])
 
 
 def needs_decoder(subject: Subject, probe: str) -> None:

@@ -4,6 +4,7 @@ Invariant: which documents, and their order, follow from the dataset alone, so t
 dataset with another tokenizer than the model's gives its texts, which are encoded anew.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,14 +84,18 @@ class Texts:
                     return found
         return found
 
-    def pairs(self) -> list[tuple[Document, Document]]:
-        """Each document with its first translation (or other text of the same pair), ordered by their languages."""
+    def translations(self) -> dict[tuple[str, str], list[tuple[Document, Document]]]:
+        """By two languages (in alphabetical order, "?" for none), each document in the one with that in the other."""
         by_pair: dict[int, list[Document]] = {}
         for document in self.documents:
             if document.pair is not None:
                 by_pair.setdefault(document.pair, []).append(document)
-        groups = [sorted(group, key=lambda document: document.language or "") for group in by_pair.values()]
-        return [(group[0], group[1]) for group in groups if len(group) > 1]
+        found: dict[tuple[str, str], list[tuple[Document, Document]]] = {}
+        for group in by_pair.values():
+            ordered = sorted(group, key=lambda document: document.language or "?")
+            for first, second in itertools.combinations(ordered, 2):
+                found.setdefault((first.language or "?", second.language or "?"), []).append((first, second))
+        return dict(sorted(found.items()))
 
     def _read(self) -> Iterator[Document]:
         split = self._dataset.split(self.split)

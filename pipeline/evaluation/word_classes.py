@@ -55,12 +55,16 @@ def language_of(document: Document) -> str:
     return document.language or "en"
 
 
-def questions(documents: Iterable[Document], tokenizer: Tokenizer, most: int, max_tokens: int) -> list[Question]:
-    """Up to `most` of either class, one from each document in turn; texts of up to `max_tokens` tokens."""
+def questions(
+    documents: Iterable[tuple[Document, str]], tokenizer: Tokenizer, most: int, max_tokens: int
+) -> list[Question]:
+    """Up to `most` of either class, one from each document in turn; texts of up to `max_tokens` tokens.
+
+    With each document its `language_of`.
+    """
     context = min(CONTEXT_TOKENS, (max_tokens - LONGEST_WORD_TOKENS) // 2)
-    gaps = list(
-        itertools.chain.from_iterable(itertools.zip_longest(*(_gaps(d, tokenizer, context) for d in documents)))
-    )
+    by_document = (_gaps(document, language, tokenizer, context) for document, language in documents)
+    gaps = list(itertools.chain.from_iterable(itertools.zip_longest(*by_document)))
     found = [gap for gap in gaps if gap is not None]
     words: dict[tuple[str, str, int], dict[tuple[int, ...], None]] = {}  # in the order of their first occurrence
     for word_class, language, gap in found:
@@ -75,9 +79,9 @@ def questions(documents: Iterable[Document], tokenizer: Tokenizer, most: int, ma
     return [*asked[FUNCTION], *asked[CONTENT]]
 
 
-def _gaps(document: Document, tokenizer: Tokenizer, context: int) -> Iterator[tuple[str, str, Gap]]:
+def _gaps(document: Document, language: str, tokenizer: Tokenizer, context: int) -> Iterator[tuple[str, str, Gap]]:
     """Words some distance apart, each with its class; those that whole tokens make up, with white space at most."""
-    language, reached = language_of(document), 0
+    reached = 0
     known = function_words(language)
     if not known or not len(document.tokens):
         return

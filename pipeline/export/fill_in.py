@@ -45,8 +45,8 @@ def fill_in(folder: Path, prompts: Sequence[str], max_span_tokens: int = 16) -> 
 
 
 @torch.no_grad()
-def fill_in_masks(folder: Path, parts: Sequence[Sequence[int]]) -> list[str]:
-    """What the encoder exported to `folder` puts into the gaps of a text.
+def fill_in_masks(folder: Path, parts: Sequence[Sequence[int]], head: Sequence[int], tail: Sequence[int]) -> list[str]:
+    """What the encoder exported to `folder` puts into the gaps of a text that stands between `head` and `tail`.
 
     `parts` are token ids: shown, hidden, shown, hidden, ..., shown; the hidden ones only say how long the gaps are.
     """
@@ -54,9 +54,9 @@ def fill_in_masks(folder: Path, parts: Sequence[Sequence[int]]) -> list[str]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
     seen = [[tokenizer.mask_token_id] * len(part) if hidden % 2 else list(part) for hidden, part in enumerate(parts)]
-    ids = [tokenizer.cls_token_id, *itertools.chain(*seen), tokenizer.sep_token_id]
+    ids = [*head, *itertools.chain(*seen), *tail]
     likeliest = model(input_ids=torch.tensor([ids])).logits[0].argmax(-1).tolist()
-    starts = [1, *itertools.accumulate(map(len, parts), initial=1)][1:]
+    starts = itertools.accumulate(map(len, parts), initial=len(head))
     gaps = list(zip(starts, parts, strict=False))[1::2]
     return [tokenizer.decode(likeliest[start : start + len(part)], skip_special_tokens=True) for start, part in gaps]
 

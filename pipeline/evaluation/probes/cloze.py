@@ -20,11 +20,13 @@ QUESTIONS = 100
 def measure(subject: Subject) -> Figures:
     """Accuracy by word class; beside it, that of the most frequent candidate."""
     needs_gaps(subject, "cloze")
-    asked = questions(subject.texts.documents, subject.tokenizer, QUESTIONS, subject.habits.max_tokens)
+    languages = [language_of(document) for document in subject.texts.documents]
+    documents = zip(subject.texts.documents, languages, strict=True)
+    asked = questions(documents, subject.tokenizer, QUESTIONS, subject.habits.max_tokens)
     by_class = {name: [question for question in asked if question.word_class == name] for name in (FUNCTION, CONTENT)}
     if not asked:
-        languages = sorted({language_of(document) for document in subject.texts.documents})
-        raise InputError(f"probe cloze: no questions could be made of this text (languages: {', '.join(languages)})")
+        known = ", ".join(sorted(set(languages)))
+        raise InputError(f"probe cloze: no questions could be made of this text (languages: {known})")
     filler, frequencies = GapFiller(subject), _frequencies(subject)
     metrics, beside = {}, {}
     values: list[float] = []
@@ -39,7 +41,7 @@ def measure(subject: Subject) -> Figures:
         **subject.texts.settings,
         "questions": {name: len(own) for name, own in by_class.items()},
         "candidates": CANDIDATES,
-        "languages": dict(Counter(language_of(document) for document in subject.texts.documents)),
+        "languages": dict(Counter(languages)),
     }
     return Figures(metrics, {"beside": {"most frequent": beside}}, settings, values)
 

@@ -5,6 +5,7 @@ that they have the bits that training printed; groups, bits per byte and samples
 """
 
 import contextlib
+import copy
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from data_prep.errors import InputError
 from pipeline.evaluation.by_group import heldout_by_group
 from pipeline.evaluation.figures import Figure, Figures
-from pipeline.evaluation.subject import RunParts, Subject, objective_with
+from pipeline.evaluation.subject import RunParts, Subject
 from pipeline.training.heldout import means_of_ranks
 
 ABOUT = "held-out loss by objective, source and language, and bits per byte"
@@ -31,8 +32,7 @@ def measure(subject: Subject) -> Figures:
     terms = training_terms(run)
     metrics = {"loss": Figure.exact(math.fsum(terms.values()))}
     metrics |= {f"loss/{term}": Figure.exact(value) for term, value in terms.items()}
-    objective = objective_with(run.config, run.data.tokenizer.vocab_size, run.weights)
-    found = heldout_by_group(objective, run.data, run.config.evaluation.groups)
+    found = heldout_by_group(run.objective, run.data, run.config.evaluation.groups)
     everything = found.groups.pop("all", {}).get("all")
     if everything is not None and everything["bits_per_byte"] is not None:
         metrics["bits_per_byte"] = Figure(everything["bits_per_byte"])
@@ -50,9 +50,9 @@ def measure(subject: Subject) -> Figures:
 def training_terms(run: RunParts) -> dict[str, float]:
     """Mean held-out loss by term, with the bits of training's."""
     assert run.data.heldout is not None, "asked before"
-    objective: Any = objective_with(run.config, run.data.tokenizer.vocab_size, run.weights)
+    objective = run.objective
     if run.config.training.precision == "bf16":
-        objective = objective.bfloat16()
+        objective = copy.deepcopy(objective).bfloat16()
     with _threads(run.threads):
         return means_of_ranks(objective, run.data.heldout, run.world_size)
 

@@ -20,7 +20,7 @@ def measure(subject: Subject) -> Figures:
     windows = [tokens for _, tokens in subject.texts.windows(WINDOWS, subject.habits.max_tokens)]
     if len(windows) < 2:
         raise InputError("probe isotropy: it compares texts, and there is one only")
-    tokens_RW = subject.own_states(windows[:64])[:TOKENS]
+    tokens_RW = torch.cat(list(subject.encoder.states(windows[:64])))[:TOKENS]
     vectors_NW = torch.from_numpy(subject.vectors([subject.tokenizer.decode(text) for text in windows]))
     settings = {**subject.texts.settings, "windows": len(windows), "tokens": len(tokens_RW)}
     return Figures(_scores(vectors_NW), {"of": {"token states": _scores(tokens_RW)}}, settings)

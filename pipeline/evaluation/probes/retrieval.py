@@ -67,7 +67,8 @@ def measure(subject: Subject) -> Figures:
 def tasks_of(texts: Texts) -> dict[str, list[Pair]]:
     """The tasks that these documents give enough pairs for, each with at most MOST_PAIRS, spread evenly."""
     tasks = {name: usable(_of_documents(texts, find)) for name, find in FINDERS.items()}
-    tasks["translations"] = [Pair(first.text, second.text) for first, second in texts.pairs()]
+    for (first, second), pairs in texts.translations().items():
+        tasks[f"translations {first} - {second}"] = [Pair(one.text, other.text) for one, other in pairs]
     return {name: pairs[:: -(-len(pairs) // MOST_PAIRS)] for name, pairs in tasks.items() if len(pairs) >= FEWEST_PAIRS}
 
 

@@ -1,5 +1,6 @@
 """`train --from STEP` and `--from RUN`, from the command line to the last step."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import pytest
 from data_prep.errors import InputError
 from launch.start import Start
 from pipeline.checkpoint.load import newest_record, saved_steps
+from pipeline.config import load_run
+from pipeline.evaluation.run import evaluate_run
 
 from .conftest import losses
 
-FIELDS = {"steps": 6, "micro_batch": 4, "evaluate_every": 3}
+FIELDS = {"steps": 6, "micro_batch": 4, "evaluate_every": 2}
 
 
 def train(run_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -28,6 +31,7 @@ def test_a_run_goes_back_and_on_with_other_data_and_another_starts_with_its_weig
     done = train(first)
     assert done.returncode == 0, done.stderr
     before = losses(first)
+    check_older_checkpoints_can_be_asked(first, before)
 
     refused = train(first, "--from", "2", "stream.block_shards=1")
     assert refused.returncode == 2
@@ -41,8 +45,8 @@ def test_a_run_goes_back_and_on_with_other_data_and_another_starts_with_its_weig
     record = newest_record(first / "train" / "checkpoints")
     assert record is not None
     assert [(change.step, change.position) for change in record.data_changes] == [(2, 8)]
-    assert losses(first)[:3] == before[:3]
-    assert losses(first)[3:] != before[3:]
+    assert losses(first)[:4] == before[:4]
+    assert losses(first)[4:] != before[4:]
 
     other = make_run(seed=9, **FIELDS)
     started = train(other, "--from", str(first), "--weights-only")
@@ -64,3 +68,17 @@ def test_weights_only_goes_with_another_run_only() -> None:
     for origin in (None, "12"):
         with pytest.raises(InputError, match="--weights-only takes the weights of another run"):
             Start(origin=origin, weights_only=True).check()
+
+
+def check_older_checkpoints_can_be_asked(run_dir: Path, told: list[tuple[int, str]]) -> None:
+    """`evaluate --step`: the bits that training printed at that step, in a file of its own."""
+    weights = set()
+    for step in (2, 4):
+        place, found = evaluate_run(load_run(run_dir), ["heldout", "tev"], step=step)
+        list(found)
+        assert place.path == run_dir / "evaluation" / f"{step}.json"
+        results = json.loads(place.path.read_text(encoding="utf-8"))
+        assert (results["step"], results["checkpoint"]) == (step, f"step-{step:08d}")
+        assert (step, results["probes"]["heldout"]["metrics"]["loss"]["hex"]) in told
+        weights.add(results["weights"])
+    assert len(weights) == 2
