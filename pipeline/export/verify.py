@@ -68,7 +68,7 @@ def verify_export(folder: Path, original: Original) -> dict[str, Any]:
 
 def verify_encoder(folder: Path, original: Original, num_layers: int | None = None) -> dict[str, Any]:
     """`verify_export` for the encoder alone: its last states, or those of the layer `num_layers`, are compared."""
-    compared = {"states": compare_states(folder, *original.compared, num_layers)}
+    compared = {"states": compare_states(folder, *original.compared, num_layers=num_layers)}
     return checked("encoder", compared, folder, original)
 
 
