@@ -40,6 +40,7 @@ from pipeline.export.native import load_native
 RESULTS = "evaluation.json"
 _MODULES = "modules.json"
 _WEIGHTS = ("*.safetensors", "*.onnx", "*.onnx.data")
+_LONGEST_TEXT, _OTHER_PLACES = 510, 4  # tokens; [CLS] and [SEP], and two places that MPNet's class leaves out
 _ALONE = "the encoder alone was exported, without its head"
 Vectors = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
@@ -72,8 +73,7 @@ def load_export(folder: Path) -> tuple[Model, Habits, Tokenizer, Vectors | None]
     model: Model = (OnnxModel if is_onnx else StockModel).load(folder, tokenizer.vocab_size)
     if "For" not in class_name(folder):  # T5EncoderModel, BertModel, ...
         return model, _encoder_habits(folder, run, tokenizer.special), tokenizer, None
-    habits = Habits.of_run(run, tokenizer.special) if run else Habits.of_class(class_name(folder), tokenizer.special)
-    return model, habits, tokenizer, None
+    return model, _habits(folder, run, tokenizer.special), tokenizer, None
 
 
 def evaluate_export(
@@ -137,6 +137,12 @@ def _encode_with(model: Any) -> Vectors:
 
 
 def _encoder_habits(folder: Path, run: RunConfig | None, special: SpecialTokens) -> Habits:
-    name = class_name(folder)
-    whole = Habits.of_run(run, special) if run else Habits.of_class(name, special)
-    return whole.without_head(_ALONE)
+    return _habits(folder, run, special).without_head(_ALONE)
+
+
+def _habits(folder: Path, run: RunConfig | None, special: SpecialTokens) -> Habits:
+    if run is not None:
+        return Habits.of_run(run, special)
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    longest = min(_LONGEST_TEXT, fields.get("max_position_embeddings", _LONGEST_TEXT + _OTHER_PLACES) - _OTHER_PLACES)
+    return Habits.of_class(class_name(folder), special, longest)

@@ -57,7 +57,7 @@ class Habits:
         )
 
     @classmethod
-    def of_class(cls, name: str, special: SpecialTokens, max_tokens: int = 510) -> "Habits":
+    def of_class(cls, name: str, special: SpecialTokens, max_tokens: int) -> "Habits":
         """As our recipes train a class of transformers, where nobody says which recipe it was."""
         text_to_text = name.startswith(("T5", "Bart"))
         fills: Fills | None = "sentinels" if name.startswith("T5") else "whole" if text_to_text else "masks"

@@ -7,7 +7,7 @@
    Anything else that differs is an error.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,11 @@ class Original:
         """In float64, with the weights as the export stores them."""
         return trained_model(self.config, self.weights, self.dtype, self.by_block)
 
-    @property
-    def compared(self) -> tuple[Any, ...]:
-        """The arguments of `compare_logits` and `compare_states` after the folder."""
-        return self.weights, self.config, self.views, self.dtype, self.max_sequences, self.by_block
+    def compared(self, compare: Callable[..., dict[str, Any]], folder: Path, **options: Any) -> dict[str, Any]:
+        """What `compare_logits` or `compare_states` finds of the export in `folder`."""
+        return compare(
+            folder, self.weights, self.config, self.views, self.dtype, self.max_sequences, self.by_block, **options
+        )
 
 
 def verify_export(folder: Path, original: Original) -> dict[str, Any]:
@@ -63,12 +64,12 @@ def verify_export(folder: Path, original: Original) -> dict[str, Any]:
 
     Raises SpanwrightError when a logit differs by more than its tolerance or a text gets other ids.
     """
-    return checked("hf", {"logits": compare_logits(folder, *original.compared)}, folder, original)
+    return checked("hf", {"logits": original.compared(compare_logits, folder)}, folder, original)
 
 
 def verify_encoder(folder: Path, original: Original, num_layers: int | None = None) -> dict[str, Any]:
     """`verify_export` for the encoder alone: its last states, or those of the layer `num_layers`, are compared."""
-    compared = {"states": compare_states(folder, *original.compared, num_layers=num_layers)}
+    compared = {"states": original.compared(compare_states, folder, num_layers=num_layers)}
     return checked("encoder", compared, folder, original)
 
 

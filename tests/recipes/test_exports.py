@@ -13,14 +13,16 @@ from ruamel.yaml import YAML
 from data_prep.errors import InputError, SpanwrightError
 from pipeline.checkpoint.format import Record
 from pipeline.checkpoint.weights import CheckpointWeights, newest_checkpoint
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, save_config
 from pipeline.export.compare import compare_logits
 from pipeline.export.native import load_native
 from pipeline.export.run import Job, export_target
 from pipeline.export.starting import start_from_hf
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import Data, open_data
+from tests.recipes.asked import check_graphs
 from tests.recipes.small import RECIPES, small
+from tests.recipes.test_probes import make_probes_small
 
 POOLED = {"retromae", "dupmae", "seed_encoder", "seed_encoder_one_layer", "condenser", "cocondenser", "pmi_mask"}
 TARGETS = ("hf", "encoder", "sentence-transformers", "native")
@@ -91,6 +93,10 @@ def test_a_recipe_exports_to_every_target_and_each_card_says_how_to_load_it(
         check_card(config.export_dir / target, figures)
     assert {path.name for path in config.export_dir.iterdir()} == set(config.export.to)
     assert load_native(config.export_dir / "native").config == config.model
+    if "onnx" in targets:
+        save_config(config)
+        make_probes_small(monkeypatch)
+        check_graphs(job)
 
 
 def write_metrics(train_dir: Path) -> None:
