@@ -23,6 +23,7 @@ from tests.launch.conftest import (
     STEPS,
     paused,
     read_json,
+    spanwright,
     steps_done,
     wait_for,
 )
@@ -64,45 +65,74 @@ def preparing_on(site: RaySite, node: int) -> Iterator[int]:
             yield pid
 
 
-def _disturb(site: RaySite, run_dir: Path) -> None:
-    """Kill the second node while it prepares, bring it back, kill it again while it trains; wait for the end."""
-    wait_for(lambda: list(preparing_on(site, 1)))
-    assert site.both.kill(1) > 0
-    assert not (run_dir / "data" / "manifest.json").exists()
-    wait_for((run_dir / "data" / "manifest.json").is_file)
-    site.start_worker()
+@pytest.fixture
+def in_parts(prepared: Path, tmp_path: Path) -> Path:
+    """A folder with the dataset made in many parts, worth a cluster."""
+    folder = tmp_path / "undisturbed"
+    spanwright(prepared, "prep", "small.yaml", PARTS, f"data.dir={folder / 'data'}", f"run.dir={folder}")
+    return folder
 
-    wait_for(lambda: steps_done(run_dir) >= 5)
-    assert site.both.kill(1) > 0
-    [status] = json.loads(site.run(0, *SPANWRIGHT, "status", str(run_dir), "--json").stdout)
-    assert status["jobs"] == {"run": "RUNNING"}
-    wait_for((run_dir / "stages" / "evaluate.json").is_file, seconds=900)
+
+def submit(site: RaySite, prepared: Path, run_dir: Path, *options: str) -> None:
+    """The run that prepares in many parts and trains."""
+    done = site.run(
+        0, *SPANWRIGHT, "submit", str(prepared / "small.yaml"), f"run.dir={run_dir}", PARTS,
+        f"data.paths=[{prepared / 'corpus.jsonl'}]", "--cluster", cluster_file(site, run_dir.parent), *options,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def kill_twice(site: RaySite, run_dir: Path, finished: Path) -> None:
+    """Kill the second node while it prepares, bring it back, kill it again while it trains; wait for a file."""
+    try:
+        wait_for(lambda: list(preparing_on(site, 1)))
+        assert site.both.kill(1) > 0
+        assert not (run_dir / "data" / "manifest.json").exists()
+        wait_for((run_dir / "data" / "manifest.json").is_file)
+        site.start_worker()
+
+        wait_for(lambda: steps_done(run_dir) >= 5)
+        assert site.both.kill(1) > 0
+        [status] = json.loads(site.run(0, *SPANWRIGHT, "status", str(run_dir), "--json").stdout)
+        assert status["jobs"] == {"run": "RUNNING"}
+        wait_for(finished.is_file, seconds=900)
+    finally:
+        print(site.run(0, *SPANWRIGHT, "logs", str(run_dir)).stdout)
+        print(site.run(0, *site.jobs("logs"), *read_json(run_dir / "submission.json")["jobs"].values()).stdout)
+
+
+def assert_trained_on_what_was_left(run_dir: Path) -> None:
+    """It was elastic: on both nodes at first, then on the one that was left."""
+    starts = [line for line in read_attempts(run_dir / "train") if "started" in line]
+    assert [line["world_size"] for line in starts] == [2, 1]
 
 
 @needs("ip", root=True)
-def test_nodes_die_during_preparation_and_during_training_and_the_run_ends_well(
-    prepared: Path, undisturbed: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_node_dies_while_it_prepares_and_while_it_trains(prepared: Path, in_parts: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     with ray_site() as site:
-        done = site.run(
-            0, *SPANWRIGHT, "submit", str(prepared / "small.yaml"), f"run.dir={run_dir}",
-            f"data.paths=[{prepared / 'corpus.jsonl'}]", PARTS, "--cluster", cluster_file(site, tmp_path),
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        submit(site, prepared, run_dir, "--no-trial")
+        kill_twice(site, run_dir, run_dir / "train" / "result.json")
+    assert digests(run_dir / "data") == digests(in_parts / "data")
+    assert_trained_on_what_was_left(run_dir)
+    assert read_json(run_dir / "train" / "result.json")["step"] == STEPS
 
-        try:
-            _disturb(site, run_dir)
-        finally:
-            print(site.run(0, *SPANWRIGHT, "logs", str(run_dir)).stdout)
-            print(site.run(0, *site.jobs("logs"), *read_json(run_dir / "submission.json")["jobs"].values()).stdout)
 
+@pytest.mark.long
+@needs("ip", root=True)
+def test_a_run_whose_nodes_die_is_exported_and_evaluated_with_the_undisturbed_loss(
+    prepared: Path, in_parts: Path, tmp_path: Path
+) -> None:
+    spanwright(prepared, "train", "small.yaml", PARTS, f"data.dir={in_parts / 'data'}", f"run.dir={in_parts}")
+    undisturbed = read_json(in_parts / "train" / "result.json")
+    run_dir = tmp_path / "run"
+    with ray_site() as site:
+        submit(site, prepared, run_dir)
+        kill_twice(site, run_dir, run_dir / "stages" / "evaluate.json")
         for stage in ("export", "evaluate"):
             assert [task["state"] for task in site.tasks(stage)] == ["FINISHED"]
-
-    assert digests(run_dir / "data") == digests(prepared / "data")
-    starts = [line for line in read_attempts(run_dir / "train") if "started" in line]
-    assert [line["world_size"] for line in starts] == [2, 1]  # elastic: on the node that was left
+    assert digests(run_dir / "data") == digests(in_parts / "data")
+    assert_trained_on_what_was_left(run_dir)
     result = read_json(run_dir / "train" / "result.json")
     assert [result[name] for name in ("step", "position", "tokens")] == [
         undisturbed[name] for name in ("step", "position", "tokens")

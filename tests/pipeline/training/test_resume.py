@@ -46,9 +46,13 @@ def ranks_of(run_dir: Path) -> list[int]:
 
 
 def rank_process(run_dir: Path, rank: int) -> int:
-    """The process id of one rank."""
+    """The process id of one rank (which leads a session; its loader workers look the same otherwise)."""
     named = f"RANK={rank}".encode()
-    return next(pid for pid in ranks_of(run_dir) if named in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+    return next(
+        pid
+        for pid in ranks_of(run_dir)
+        if os.getsid(pid) == pid and named in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    )
 
 
 def wait_until_gone(run_dir: Path) -> None:
