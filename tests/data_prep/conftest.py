@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from data_prep.build import Build
 from data_prep.config import DataConfig
@@ -20,6 +21,10 @@ from data_prep.progress import NoProgress
 from data_prep.publish import PrepReport
 from data_prep.stages import STAGES
 from data_prep.work import WorkFolder
+
+# A busy machine takes its time: how long an example takes says nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 TINY_STAGES = Path(__file__).parent / "tiny_stages"
 PACKAGES = ("json", "email", "logging")
