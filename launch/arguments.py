@@ -50,6 +50,7 @@ def start_options(command: Command) -> Command:
             click.option("--from", "origin", metavar="STEP|RUN", help="Go on from this step, or from another run."),
             click.option("--init", metavar="hf:PATH", help="Begin with the weights of a Hugging Face checkpoint."),
             click.option("--weights-only", is_flag=True, help="With --from RUN: its weights, at step 0."),
+            click.option("--profile", metavar="STEPS", help="Trace so many steps (5) or these (7-9): where time goes."),
             allow_data_change_option,
         )
     ):

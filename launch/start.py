@@ -10,6 +10,7 @@ from pipeline.checkpoint.load import newest_record, saved_steps
 from pipeline.checkpoint.origin import checkpoint_of_run, go_back, take_everything, take_weights
 from pipeline.checkpoint.permission import allow_data_change, data_change_allowed
 from pipeline.config import RunConfig, load_run
+from pipeline.training.profile_request import parse_steps, request_profile
 
 HF = "hf:"
 
@@ -22,6 +23,7 @@ class Start:
     weights_only: bool = False
     init: str | None = None
     allow_data_change: bool = False
+    profile: str | None = None
 
     @property
     def step(self) -> int | None:
@@ -29,7 +31,9 @@ class Start:
         return int(self.origin) if self.origin is not None and self.origin.isdecimal() else None
 
     def check(self) -> None:
-        """InputError when the options do not go together."""
+        """InputError when an option makes no sense, or options do not go together."""
+        if self.profile is not None:
+            parse_steps(self.profile)
         if self.weights_only and (self.origin is None or self.step is not None):
             raise InputError("--weights-only takes the weights of another run: give it with --from RUN.")
         if self.init is not None and self.origin is not None:
@@ -53,7 +57,16 @@ class Start:
             self._initialise(config, Path((self.init or "").removeprefix(HF)))
         if self.allow_data_change:
             self._allow(config)
+        self._ask_for_profile(config)
         return self.origin is not None or initialises or self.allow_data_change
+
+    def _ask_for_profile(self, config: RunConfig) -> None:
+        if self.profile is not None and max(saved_steps(config.checkpoints), default=0) >= config.training.steps:
+            raise InputError(
+                f"--profile: the run in {config.run_dir} has done all of its {config.training.steps} steps. Profile "
+                "with --from STEP, or in a run of its own (run.dir=ANOTHER)."
+            )
+        request_profile(config.train_dir, None if self.profile is None else parse_steps(self.profile))
 
     def _allow(self, config: RunConfig) -> None:
         record = newest_record(config.checkpoints)

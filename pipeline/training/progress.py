@@ -41,7 +41,7 @@ class ProgressLine:
     ) -> None:
         """`flops_of_step` and `peak` are those of one rank."""
         self._stream, self._steps, self._log_every = stream, steps, log_every
-        self._flops_of_step, self._peak = flops_of_step, peak
+        self.flops_of_step, self.peak = flops_of_step, peak
         self._pace = Pace(clock)
         self._live = _live(stream)
         if self._live is not None:
@@ -75,7 +75,7 @@ class ProgressLine:
 
     def _figures(self, report: StepReport) -> str:
         seconds = self._pace.seconds_of_step
-        share = self._peak.share(self._flops_of_step / seconds)
+        share = self.peak.share(self.flops_of_step / seconds)
         return (
             f"loss {report.loss:.4f}  {report.tokens / seconds:,.0f} tokens/s  "
             f"{share:.1%} of peak  data wait {report.data_wait_seconds / report.seconds:.1%}"

@@ -6,7 +6,8 @@
 4. the loop, with its hooks; from 3 again after a rollback
 5. the result, or a saved state to continue from
 
-    RUN/train/  metrics.jsonl  samples.jsonl  history.jsonl  tensorboard/  checkpoints/  logs/  beats/  result.json
+    RUN/train/  metrics.jsonl  samples.jsonl  history.jsonl  tensorboard/  checkpoints/  logs/  beats/  profile/
+               result.json
 """
 
 import contextlib
@@ -45,6 +46,8 @@ from pipeline.training.hooks import Evaluation, HealthReport, Reports
 from pipeline.training.loader import RankPositions, load_steps
 from pipeline.training.loop import Hook, Progress, train_steps
 from pipeline.training.probing import Probing
+from pipeline.training.profile_request import requested_profile
+from pipeline.training.profiling import Profiler, Rates
 from pipeline.training.progress import ProgressLine, indented
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
 from pipeline.training.saving import Saving
@@ -156,10 +159,15 @@ class Session:
         told: list[Hook] = [self.peak] if isinstance(self.peak, MeasuredPeak) else []
         told += [reports.step, HealthReport(self.config, reports)] if reports else []
         probing = Probing(self.config, self.data, self.rank, state, self.environment["threads"], reports)
-        hooks: list[Hook] = [self.heartbeat, *self.watchdog, guard, *told, evaluation, probing, saving]
+        hooks: dict[str, list[Hook]] = {
+            "reports": [self.heartbeat, *self.watchdog, guard, *told],
+            "evaluation": [evaluation, probing],
+            "saving": [saving],
+        }
+        engine, steps, called = self._profiled(engine, steps, hooks, progress, reports)
         try:
             progress = train_steps(
-                engine, steps, progress, positions.first_of, lambda step: step_plan(training, step), hooks,
+                engine, steps, progress, positions.first_of, lambda step: step_plan(training, step), called,
                 asked_to_stop=lambda: self.stop.reason is not None or saving.failed,
             )  # fmt: skip
         except TroubleError as trouble:
@@ -179,6 +187,20 @@ class Session:
             )
         self._write_result(progress, state, evaluation, saving)
         return None
+
+    def _profiled(
+        self, engine: Engine, steps: Iterator[list[MicroBatch]], hooks: dict[str, list[Hook]], progress: Progress,
+        reports: Reports | None,
+    ) -> tuple[Engine, Iterator[list[MicroBatch]], list[Hook]]:  # fmt: skip
+        """What the loop takes, watched where a profile was asked for."""
+        wanted = requested_profile(self.config.train_dir) if reports else None
+        if reports is None or wanted is None:
+            return engine, steps, [hook for some in hooks.values() for hook in some]
+        profiler = Profiler(
+            wanted, progress.step, self.config, self.data.micro_batches, self.rank, self.environment["threads"],
+            Rates(reports.line.flops_of_step, reports.line.peak), reports.line.say,
+        )  # fmt: skip
+        return profiler.watch(engine, steps, hooks)
 
     def _roll_back(self, trouble: TroubleError, lineage: Lineage) -> tuple[tuple[Folder, Record], Lineage]:
         """The checkpoint to go back to, and the lineage without the samples in trouble. SpanwrightError to stop."""

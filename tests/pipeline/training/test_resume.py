@@ -1,5 +1,7 @@
 """Runs that are killed, stopped, moved to other world sizes or damaged end as if nothing had happened."""
 
+import gzip
+import json
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pipeline.checkpoint.load import newest_valid, saved_steps
 from pipeline.training.metrics import read_metrics
+from pipeline.training.profile_request import WantedSteps, request_profile, requested_profile
 from tests.processes import held_still, is_told_to_stop
 
 from .conftest import launch_command, losses, metrics, result, run_ranks
@@ -64,8 +67,12 @@ def wait_until_gone(run_dir: Path) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(make_run, launch) -> Path:
-    """Twelve steps on two ranks in one go, dropout on, two forwards a step, through the end of the first epoch."""
+    """Twelve steps on two ranks in one go, dropout on, two forwards a step, through the end of the first epoch.
+
+    Two of them are profiled, which the runs that are compared with this one are not.
+    """
     run_dir = make_run(ranks=2, **ACCUMULATING)
+    request_profile(run_dir / "train", WantedSteps(None, 2))
     done = launch(run_dir, ranks=2)
     assert done.returncode == 0, done.stderr
     return run_dir
@@ -81,6 +88,21 @@ def test_a_run_learns_and_reports_every_step(undisturbed):
     summary = result(undisturbed)
     assert summary["heldout_loss_after"] < summary["heldout_loss_before"]
     assert summary["loss_hex"] == records[-1]["loss_hex"]
+
+
+def test_a_profile_says_where_the_time_of_its_steps_went(undisturbed):
+    assert requested_profile(undisturbed / "train") is None
+    folder = undisturbed / "train" / "profile"
+    assert sorted(path.name for path in folder.iterdir()) == ["steps-4-5.md", "steps-4-5.trace.json.gz"]
+    page = (folder / "steps-4-5.md").read_text(encoding="utf-8")
+    parts = re.findall(r"^  (\w[\w ]*?) +[\d.]+ [mu]?s +([\d.]+)%", page, re.MULTILINE)
+    assert {"forward", "backward", "optimizer", "communication", "saving", "evaluation"} <= {name for name, _ in parts}
+    assert sum(float(share) for _, share in parts) == pytest.approx(100.0, abs=1.0)
+    assert "training.micro_batch=2: " in page
+    with gzip.open(folder / "steps-4-5.trace.json.gz", "rt", encoding="utf-8") as file:
+        names = [event.get("name", "") for event in json.load(file)["traceEvents"]]
+    assert names.count("training: backward") == 2 * 2
+    assert any(name.startswith("gloo:") for name in names)
 
 
 def tensorboard(run_dir: Path) -> EventAccumulator:

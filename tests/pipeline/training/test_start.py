@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from pipeline.evaluation.run import evaluate_run
 
 from .conftest import losses
 
+PROFILING = (Path(__file__).parents[3] / "docs" / "profiling.md").read_text(encoding="utf-8")
 FIELDS = {"steps": 6, "micro_batch": 4, "evaluate_every": 2}
 
 
@@ -28,8 +31,14 @@ def train(run_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_run_goes_back_and_on_with_other_data_and_another_starts_with_its_weights(make_run: Any) -> None:
     first = make_run(checkpoint={"save_every": 2, "keep_last": 3}, **FIELDS)
-    done = train(first)
+    words = re.findall(r"^spanwright train runs/demo (.*)$", PROFILING, re.MULTILINE)
+    done = train(first, *shlex.split(words[0]))
     assert done.returncode == 0, done.stderr
+    assert "what to change:" in done.stdout
+    assert (first / "train" / "profile" / "steps-4-5.trace.json.gz").is_file()
+    refused = train(first, "--profile", "2")
+    assert refused.returncode == 2
+    assert "has done all of its 6 steps" in refused.stderr
     before = losses(first)
     check_older_checkpoints_can_be_asked(first, before)
 
