@@ -13,8 +13,9 @@ from pipeline.training.schedule import learning_rate
 
 _SECTIONS = ("model", "stream", "corruption", "objective")
 _TRAINING_FIELDS = (
-    "global_batch", "precision", "weight_decay", "betas", "eps", "max_grad_norm", "groups", "loss_weights",
+    "global_batch", "precision", "optimizer", "weight_decay", "betas", "eps", "max_grad_norm", "groups", "loss_weights",
 )  # fmt: skip
+_BEFORE = {"optimizer": "adamw"}  # what checkpoints from before a field was there were trained with
 _ADVICE = "put it back, or train in another folder (run.dir=...) or from the start (--fresh)"
 
 
@@ -46,7 +47,8 @@ def _differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Iterat
     for section in _SECTIONS:
         yield from _leaf_differences(section, saved[section], current[section])
     for field in _TRAINING_FIELDS:
-        yield from _added_differences(f"training.{field}", saved["training"].get(field), current["training"].get(field))
+        old = saved["training"].get(field, _BEFORE.get(field))
+        yield from _added_differences(f"training.{field}", old, current["training"].get(field))
     yield from _added_differences("phases", saved.get("phases"), current.get("phases"))
     yield from _leaf_differences("run.seed", saved["run"]["seed"], current["run"]["seed"])
 

@@ -53,6 +53,8 @@ class TrainingConfig(Section):
     zero_stage: Literal[0, 1, 2, 3] = 2
     precision: Literal["bf16", "fp32"] = "bf16"
 
+    optimizer: Literal["adamw", "rms_adamw"] = "adamw"
+    """rms_adamw: rates are relative to the size of each matrix (pipeline/training/rms_adamw.py)."""
     learning_rate: PositiveFloat = 1e-3
     schedule: ScheduleConfig = ScheduleConfig()
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0

@@ -11,7 +11,7 @@ _OWNED_ELSEWHERE = {
     "train_micro_batch_size_per_gpu": "training.micro_batch",
     "gradient_accumulation_steps": "training.global_batch and training.micro_batch",
     "gradient_clipping": "training.max_grad_norm",
-    "optimizer": "training.learning_rate, betas, eps and weight_decay",
+    "optimizer": "training.optimizer, learning_rate, betas, eps and weight_decay",
     "scheduler": "training.schedule",
     "bf16": "training.precision",
     "fp16": "training.precision",

@@ -25,6 +25,7 @@ from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
 from pipeline.training.groups import REST, groups_of
 from pipeline.training.rank import Rank
+from pipeline.training.rms_adamw import RmsScaledAdamW, flat_layouts
 from pipeline.training.stopwatch import Stopwatch
 
 Terms = dict[str, tuple[Tensor, int]]
@@ -47,6 +48,8 @@ class Engine:
         self._objective: Any = self.module
         self.forward_time = Stopwatch(rank.device)
         _create_moments(self.deepspeed)
+        if isinstance(self.optimizer, RmsScaledAdamW):
+            self.optimizer.lay_out(flat_layouts(self.deepspeed, self.zero_stage))
 
     @property
     def module(self) -> nn.Module:
@@ -168,6 +171,5 @@ def _adamw(objective: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
         groups.append({"params": [p for p in own if p.ndim > 1], "weight_decay": config.weight_decay, "group": group})
         groups.append({"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "group": group})
     # The rate is set at every step; 0 keeps whatever DeepSpeed steps at start from moving the weights.
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=0.0, betas=config.betas, eps=config.eps, fused=True
-    )
+    kind = {"adamw": torch.optim.AdamW, "rms_adamw": RmsScaledAdamW}[config.optimizer]
+    return kind([group for group in groups if group["params"]], lr=0.0, betas=config.betas, eps=config.eps, fused=True)

@@ -52,7 +52,7 @@ def test_how_a_run_is_computed_and_watched_may_change(path, value):
         ("model.d_model", 128), ("stream.window", 512), ("corruption.select.noise_density", 0.3), ("run.seed", 2),
         ("objective.kind", "other"), ("training.global_batch", 16), ("training.precision", "fp32"),
         ("training.weight_decay", 0.1), ("training.betas", [0.9, 0.99]), ("training.eps", 1e-6),
-        ("training.max_grad_norm", 0.5),
+        ("training.max_grad_norm", 0.5), ("training.optimizer", "rms_adamw"),
     ],
 )  # fmt: skip
 def test_what_a_run_computes_may_not_change_and_both_values_are_shown(path, value):
@@ -63,6 +63,14 @@ def test_what_a_run_computes_may_not_change_and_both_values_are_shown(path, valu
     with pytest.raises(InputError) as caught:
         check_continues(base, changed(base, path, value), step=1)
     assert str(caught.value).startswith(f"{path} was {old!r} when this run was trained and is {value!r} now")
+
+
+def test_a_checkpoint_from_before_there_were_optimizers_was_trained_with_adamw():
+    old = config()
+    del old["training"]["optimizer"]
+    check_continues(old, config(), step=50)
+    with pytest.raises(InputError, match=r"training.optimizer was 'adamw' when this run was trained"):
+        check_continues(old, config(optimizer="rms_adamw"), step=50)
 
 
 def test_a_schedule_that_changes_what_is_already_done_is_refused_with_both_values():

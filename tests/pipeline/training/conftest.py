@@ -114,7 +114,7 @@ def launch_command(run_dir: Path, ranks: int) -> list[str]:
     return [sys.executable, "-c", call]
 
 
-def run_ranks(script: str, world_size: int, *arguments: object, timeout: float = 240.0) -> tuple[list[int], str]:
+def run_ranks(script: str, world_size: int, *arguments: object, timeout: float = 900.0) -> tuple[list[int], str]:
     """Run a script (of this folder, or a path) as `world_size` ranks; their return codes, and what they printed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -3,6 +3,7 @@
 Rank 0 writes report.json: what each stage did, next to what plain torch did on the whole global batch.
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -51,8 +52,11 @@ def micro_batch(step: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens, labels
 
 
-def plain_torch(steps: int) -> tuple[list[list[float]], dict[str, torch.Tensor]]:
-    """[loss, gradient norm] of each step on the whole global batch, and the weights after it."""
+def plain_torch(steps: int, relative: bool = False) -> tuple[list[list[float]], dict[str, torch.Tensor]]:
+    """[loss, gradient norm] of each step on the whole global batch, and the weights after it.
+
+    `relative`: the step of each matrix, and not its decay, is multiplied by the RMS of its weights, at least 1e-3.
+    """
     toy = Toy()
     optimizer = torch.optim.AdamW(
         [
@@ -69,7 +73,12 @@ def plain_torch(steps: int) -> tuple[list[list[float]], dict[str, torch.Tensor]]
         loss = sum((toy(views)["ce"][0] for views in batches), start=torch.zeros(())) / count
         loss.backward()
         norm = nn.utils.clip_grad_norm_(toy.parameters(), CLIP)
+        before = {name: parameter.detach().clone() for name, parameter in toy.named_parameters()}
         optimizer.step()
+        for name, parameter in toy.named_parameters() if relative else ():
+            decayed = before[name] * (1 - RATE * DECAY * (parameter.ndim > 1))
+            rms = before[name].square().mean().sqrt().clamp(min=1e-3)
+            parameter.data.copy_(decayed + (parameter.data - decayed) * rms)
         figures.append([loss.item(), norm.item()])
     return figures, {name: parameter.detach() for name, parameter in toy.named_parameters()}
 
@@ -83,11 +92,12 @@ def plain_gradients() -> dict[str, torch.Tensor]:
     return {name: parameter.grad for name, parameter in toy.named_parameters() if parameter.grad is not None}
 
 
-def make_engine(rank: Rank, stage: int, precision: str) -> Engine:
+def make_engine(rank: Rank, stage: int, precision: str, optimizer: str) -> Engine:
     config = TrainingConfig.model_validate(
         {
             "steps": 100, "global_batch": GLOBAL_MICRO_BATCHES, "micro_batch": 1, "ranks": rank.world_size,
             "zero_stage": stage, "precision": precision, "weight_decay": DECAY, "max_grad_norm": CLIP,
+            "optimizer": optimizer,
         }
     )  # fmt: skip
     return Engine(Toy(), config, rank)
@@ -137,26 +147,27 @@ def main(folder: Path) -> None:
     rank = rank_from_environment()
     set_threads(rank, 1)
     join_process_group(rank)
-    (expected, weights), expected_gradients = plain_torch(STEPS), plain_gradients()
-    report: dict[str, Any] = {"expected": expected, "stages": {}}
-    for precision in ("fp32", "bf16"):
-        saved = None
+    plain = {"adamw": plain_torch(STEPS), "rms_adamw": plain_torch(STEPS, relative=True)}
+    expected_gradients = plain_gradients()
+    report: dict[str, Any] = {"expected": {name: figures for name, (figures, _) in plain.items()}, "stages": {}}
+    for optimizer, precision in itertools.product(plain, ("fp32", "bf16")):
+        saved, weights = None, plain[optimizer][1]
         for stage in (0, 1, 2, 3):
-            engine = make_engine(rank, stage, precision)
+            engine = make_engine(rank, stage, precision, optimizer)
             gradients: dict[str, torch.Tensor] = {}
             figures = [*train(engine, 0, 1, gradients), *train(engine, 1, STEPS)]
             own = read_all(engine)
             saved = saved or own
             straight = train(engine, STEPS, STEPS + 2)
 
-            again = make_engine(rank, stage, precision)
+            again = make_engine(rank, stage, precision, optimizer)
             write_all(again, own, STEPS)
             read_back = equal(read_all(again), own)
             resumed = train(again, STEPS, STEPS + 2)
 
-            other = make_engine(rank, stage, precision)  # the first stage's state, in this stage
+            other = make_engine(rank, stage, precision, optimizer)  # the first stage's state, in this stage
             write_all(other, saved, STEPS)
-            report["stages"][f"{precision}/{stage}"] = {
+            report["stages"][f"{optimizer}/{precision}/{stage}"] = {
                 "figures": figures,
                 "gradients_off_by": {
                     name: ((gradients[name] - value).norm() / value.norm()).item()
