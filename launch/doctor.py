@@ -62,6 +62,7 @@ _PACKAGES = (
     ("tensorboard", True, _INSTALL),
     ("transformers", False, "Needed by export: `pip install -e .[export]`."),
     ("triton", False, "Only needed on a GPU; it comes with torch's CUDA build."),
+    ("liger_kernel", False, "Only used on a GPU: `pip install -e .[gpu]`."),
 )
 
 

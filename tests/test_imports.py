@@ -45,6 +45,7 @@ HOMES = {
     "py3langid": ("data_prep/stages/language.py",),
     "icu4py": ("data_prep/columns/icu.py",),
     "triton": ("pipeline/kernels/",),
+    "liger_kernel": ("pipeline/kernels/cross_entropy/liger.py",),
     "fsspec": ("data_prep/sources/storage.py",),
     "pyarrow": ("data_prep/sources/", "data_prep/documents.py"),
     "orjson": ("data_prep/sources/jsonl.py", "data_prep/documents.py"),

@@ -25,6 +25,11 @@ def probability_threshold(probability: float, bits: int = 32) -> int:
     return round(probability * 2**bits)
 
 
+def as_int32(word: int) -> int:
+    """The same 32 bits as a signed number: an argument of a Triton kernel keeps one type whatever the value."""
+    return word - 2**32 if word >= 2**31 else word
+
+
 def random_bits(
     key: Key, positions: torch.Tensor, rows: torch.Tensor, num_draws: int, first_draw: int = 0
 ) -> torch.Tensor:

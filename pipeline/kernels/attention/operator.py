@@ -7,8 +7,6 @@ Registered with fake kernels (shapes without data) and autograd, so `torch.compi
 """
 
 from dataclasses import fields
-from functools import cache
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +17,7 @@ from pipeline.kernels.attention.bias import Bias, RelativeBias
 from pipeline.kernels.attention.fire import FireBias
 from pipeline.kernels.attention.patterns import IntervalPattern, Keep
 from pipeline.kernels.dropout import Dropout
+from pipeline.kernels.packages import is_installed
 from pipeline.kernels.philox import probability_threshold
 
 MAX_HEAD_DIM = {"cpu": 256, "cuda": 128}
@@ -33,13 +32,8 @@ def fits(q_THD: torch.Tensor, k_THD: torch.Tensor, v_THD: torch.Tensor, dropout:
         and q_THD.dtype in (torch.float32, torch.bfloat16)
         and q_THD.shape[2] <= MAX_HEAD_DIM.get(q_THD.device.type, 0)
         and (dropout is None or probability_threshold(dropout.rate) < _ALWAYS)
-        and (_has_triton() if q_THD.device.type == "cuda" else cpu.is_available())
+        and (is_installed("triton") if q_THD.device.type == "cuda" else cpu.is_available())
     )
-
-
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
 
 
 def _kernels(x: torch.Tensor) -> ModuleType:

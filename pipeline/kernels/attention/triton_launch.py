@@ -16,6 +16,7 @@ from pipeline.kernels.attention.cpu import Arguments
 from pipeline.kernels.attention.triton_backward import backward_keys, backward_queries
 from pipeline.kernels.attention.triton_forward import forward_kernel
 from pipeline.kernels.attention.triton_tiles import num_programs, summarize_keys, summarize_queries
+from pipeline.kernels.philox import as_int32
 
 
 @dataclass(frozen=True)
@@ -219,11 +220,6 @@ def _common(given: Arguments) -> dict[str, Any]:
     num_breaks = 0 if given.fire_breaks is None else len(given.fire_breaks)
     shapes |= {"NUM_BREAKS": num_breaks, "PIECES": triton.next_power_of_2(num_breaks + 1)}
     return named | numbers | shapes | {"num_heads": num_heads, "reach": given.reach}
-
-
-def as_int32(word: int) -> int:
-    """The same 32 bits as a signed number: a kernel's argument keeps one type whatever the value."""
-    return word - 2**32 if word >= 2**31 else word
 
 
 def _launch(kernel: Any, grid: tuple[int, int], tile: Tile, arguments: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@
 `device.py` gives them too, for pieces that were sent there.
 """
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 from data_prep.errors import InputError
@@ -15,6 +14,7 @@ from pipeline.corruption.pairs import as_pairs
 from pipeline.corruption.pieces import Pieces
 from pipeline.kernels.masking import cpu, reference
 from pipeline.kernels.masking.plan import MaskingPlan
+from pipeline.kernels.packages import is_installed
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ def check_device(config: CorruptionConfig, device: "torch.device") -> None:
     """InputError unless this corruption can be masked on `device`."""
     if device.type == "cpu":
         return
-    if importlib.util.find_spec("triton") is None:
+    if not is_installed("triton"):
         raise InputError("training.masking: device needs Triton. Install it (pip install triton), or use loader.")
     from pipeline.kernels.masking.device import LAYOUTS, REPLACES, SELECTS
 

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from pipeline.corruption.philox import Key
+from pipeline.kernels.philox import as_int32
 
 PHILOX_ROUNDS = tl.constexpr(10)
 _BLOCKS = 128  # Philox blocks of a program
@@ -26,7 +27,7 @@ def unit_bits(
     bits = torch.empty((len(purposes), num_units), dtype=torch.int64, device=positions_B.device)
     grid = (len(positions_B), triton.cdiv(longest, 4 * _BLOCKS), len(purposes))
     if num_units:
-        low, high = (word - 2**32 if word >= 2**31 else word for word in key)  # one type whatever the value
+        low, high = (as_int32(word) for word in key)
         packed = sum(purpose << (4 * row) for row, purpose in enumerate(purposes))
         _draw[grid](packed, positions_B, sample_offsets, low, high, num_units, bits, BLOCKS=_BLOCKS)
     return bits

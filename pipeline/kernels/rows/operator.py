@@ -1,13 +1,15 @@
 """The torch operators behind the row-wise kernels, with fake kernels and autograd for `torch.compile`."""
 
-from functools import cache
-from importlib.util import find_spec
+from collections.abc import Callable
+from functools import wraps
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch.library import CustomOpDef
 
 from pipeline.kernels.dropout import Dropout
+from pipeline.kernels.packages import is_installed
 from pipeline.kernels.philox import probability_threshold
 from pipeline.kernels.rows import cpu
 
@@ -22,17 +24,12 @@ def fits(*tensors: torch.Tensor | None) -> bool:
         return False
     if any(x.dtype != first.dtype or x.device != first.device for x in given):
         return False
-    return _has_triton() if first.is_cuda else first.is_cpu and cpu.is_available()
+    return is_installed("triton") if first.is_cuda else first.is_cpu and cpu.is_available()
 
 
 def can_drop(drop: Dropout) -> bool:
     """Whether the threshold has 32 bits."""
     return probability_threshold(drop.rate) < 2**32
-
-
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
 
 
 def _kernels(x: torch.Tensor) -> ModuleType:
@@ -63,21 +60,43 @@ def gated_gelu(gate_TW: torch.Tensor, up_TW: torch.Tensor) -> torch.Tensor:
     return torch.ops.spanwright.gated_gelu(gate_TW.contiguous(), up_TW.contiguous())
 
 
-@torch.library.custom_op("spanwright::add_dropout", mutates_args=())
-def _add_dropout(
-    x: torch.Tensor,
-    residual: torch.Tensor | None,
-    rows: torch.Tensor,
-    positions: torch.Tensor,
-    stream: list[int],
-    scale: float,
-) -> torch.Tensor:
-    return _kernels(x).add_dropout(x, residual, rows, positions, stream, scale)
+def _operator(kernel: Callable[..., Any]) -> CustomOpDef:
+    """The torch operator with name and signature of `kernel`, a function of `cpu`; it runs where its tensors are."""
+
+    @torch.library.custom_op(f"spanwright::{kernel.__name__}", mutates_args=())
+    @wraps(kernel)
+    def compute(x: torch.Tensor, *others: Any) -> Any:
+        return getattr(_kernels(x), kernel.__name__)(x, *others)
+
+    return compute
+
+
+_add_dropout = _operator(cpu.add_dropout)
+_gated_gelu = _operator(cpu.gated_gelu)
+_gated_gelu_backward = _operator(cpu.gated_gelu_backward)
+_rms_norm = _operator(cpu.rms_norm)
+_rms_norm_backward = _operator(cpu.rms_norm_backward)
 
 
 @_add_dropout.register_fake
+@_gated_gelu.register_fake
 def _(x: torch.Tensor, *_: Any) -> torch.Tensor:
     return torch.empty_like(x)
+
+
+@_gated_gelu_backward.register_fake
+def _(grad: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> Pair:
+    return torch.empty_like(gate), torch.empty_like(up)
+
+
+@_rms_norm.register_fake
+def _(x: torch.Tensor, *_: Any) -> Pair:
+    return torch.empty_like(x), x.new_empty(len(x), dtype=torch.float32)
+
+
+@_rms_norm_backward.register_fake
+def _(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor) -> Pair:
+    return torch.empty_like(x), torch.empty_like(weight)
 
 
 def _keep_stream(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -92,46 +111,6 @@ def _drop_gradient(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, .
 
 
 _add_dropout.register_autograd(_drop_gradient, setup_context=_keep_stream)
-
-
-@torch.library.custom_op("spanwright::gated_gelu", mutates_args=())
-def _gated_gelu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    return _kernels(gate).gated_gelu(gate, up)
-
-
-@torch.library.custom_op("spanwright::gated_gelu_backward", mutates_args=())
-def _gated_gelu_backward(grad: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> Pair:
-    return _kernels(gate).gated_gelu_backward(grad, gate, up)
-
-
-@torch.library.custom_op("spanwright::rms_norm", mutates_args=())
-def _rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> Pair:
-    return _kernels(x).rms_norm(x, weight, epsilon)
-
-
-@torch.library.custom_op("spanwright::rms_norm_backward", mutates_args=())
-def _rms_norm_backward(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor) -> Pair:
-    return _kernels(x).rms_norm_backward(grad, x, weight, inverse)
-
-
-@_gated_gelu.register_fake
-def _(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    return torch.empty_like(gate)
-
-
-@_gated_gelu_backward.register_fake
-def _(grad: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> Pair:
-    return torch.empty_like(gate), torch.empty_like(up)
-
-
-@_rms_norm.register_fake
-def _(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> Pair:
-    return torch.empty_like(x), x.new_empty(len(x), dtype=torch.float32)
-
-
-@_rms_norm_backward.register_fake
-def _(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor) -> Pair:
-    return torch.empty_like(x), torch.empty_like(weight)
 
 
 def _keep_gate(ctx: Any, inputs: Pair, output: torch.Tensor) -> None:

@@ -7,8 +7,8 @@ import torch
 import triton
 import triton.language as tl
 
-from pipeline.kernels.attention.triton_launch import as_int32
 from pipeline.kernels.attention.triton_scores import draws_below
+from pipeline.kernels.philox import as_int32
 
 _ROWS, _DRAWS = 8, 128  # of a program of dropout
 _STRETCH = 1024  # numbers of a program of the gate

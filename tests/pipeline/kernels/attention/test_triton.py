@@ -21,6 +21,7 @@ from pipeline.kernels.attention.triton_backward import backward_keys, backward_q
 from pipeline.kernels.attention.triton_forward import forward_kernel
 from pipeline.kernels.attention.triton_launch import DROPOUT_TILES, FIRE_TILES, TILES, Tile
 from tests.pipeline.kernels.attention.cases import BOUNDS, Case, draw_case
+from tests.pipeline.kernels.attention.interpreted import HALF
 
 ROOT = Path(__file__).parents[4]
 # float16 rounds eight times finer than bfloat16: the same bounds are generous, and a wrong term is far outside them.
@@ -35,7 +36,8 @@ def test_the_interpreted_kernels_agree_with_float64() -> None:
     run = subprocess.run([sys.executable, "-m", module], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     lines = [json.loads(line) for line in run.stdout.splitlines()]
-    assert len(lines) >= 40
+    assert [line["dtype"] for line in lines].count("torch.float16") == len(HALF)
+    assert len(lines) >= 24 + len(HALF)
     for line in lines:
         for name, error in line["errors"].items():
             bound = INTERPRETED_BOUNDS[line["dtype"]][name]
@@ -51,22 +53,23 @@ SHARED_BYTES = {"sm_80": 99 * 1024, "sm_90": 227 * 1024, "gfx942": 64 * 1024}
 KERNELS = {"forward": forward_kernel, "queries": backward_queries, "keys": backward_keys}
 NARROW = ("q", "k", "v", "out", "grad_out", "grad_q", "grad_k", "grad_v")
 WIDE = (
-    "logsumexp",
-    "delta",
-    "bias",
-    "bias_shares",
+    *("logsumexp", "delta", "bias", "bias_shares", "key_scores", "score_shares"),
     *(f"fire_{name}" for name in ("pieces", "breaks", "shape", "shares")),
 )
-INDICES = ("fire_extents", "cu_q", "cu_k", "key_ranks", "a_start", "a_stop", "block_ranks", "tile_intervals")
-NAMES = ("dropout_rows", "dropout_positions")  # of rows, for random bits
+INDICES = (
+    *("cu_q", "cu_k", "key_ranks", "a_start", "a_stop", "b_start", "b_stop", "query_ranks"),
+    *("block_ranks", "tile_intervals", "q_positions", "k_positions", "fire_extents"),
+)
+KEEP = ("keep_rows", "keep_positions")  # names of rows, for random bits
+NAMES = ("dropout_rows", "dropout_positions")  # likewise
 # What a call of an encoder or decoder with a learned bias does not give; see triton_launch._common.
 BIASES = {
     "table": ("bias", "bias_shares"),
     "fire": ("fire_pieces", "fire_breaks", "fire_shape", "fire_extents", "fire_shares"),
 }
 ABSENT = (
-    *("b_start", "b_stop", "query_ranks", "keep_rows", "keep_positions", "q_positions", "k_positions"),
-    *("key_scores", "score_shares", "dropout_rows", "dropout_positions"),
+    *("b_start", "b_stop", "query_ranks", "q_positions", "k_positions", "key_scores", "score_shares"),
+    *(*KEEP, *NAMES),
 )
 
 
@@ -76,7 +79,7 @@ def compiled(kernel: Any, tile: Tile, target: GPUTarget, head_dim: int, absent: 
     constants |= {"NUM_BREAKS": 32, "PIECES": 64}
     constants |= {"QUERIES": tile.queries, "KEYS": tile.keys} | dict.fromkeys(absent)
     types = dict.fromkeys(NARROW, "*bf16") | dict.fromkeys(WIDE, "*fp32") | dict.fromkeys(INDICES, "*i32")
-    types |= dict.fromkeys(NAMES, "*i64")
+    types |= dict.fromkeys((*KEEP, *NAMES), "*i64")
     types |= {"scale": "fp32", "dropout_scale": "fp32"} | dict.fromkeys(constants, "constexpr")
     names = kernel.arg_names
     signature = {name: types.get(name, "i32") for name in names}

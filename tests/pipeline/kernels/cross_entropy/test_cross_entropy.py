@@ -1,16 +1,15 @@
 import pytest
 import torch
 
-from pipeline.kernels.cross_entropy import linear_cross_entropy_sum
-from pipeline.kernels.cross_entropy import reference as kernel
+from pipeline.kernels.cross_entropy import linear, linear_cross_entropy_sum, reference
 
 WIDTH, VOCABULARY = 16, 50
 
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_CHUNK_LOGITS", 7 * VOCABULARY)
-    monkeypatch.setattr(kernel, "_CACHED_LOGITS", 3 * VOCABULARY)
+    monkeypatch.setattr(linear, "_CHUNK_LOGITS", 7 * VOCABULARY)
+    monkeypatch.setattr(reference, "_CACHED_LOGITS", 3 * VOCABULARY)
 
 
 def drawn(rows: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -72,7 +71,7 @@ def test_without_gradients_the_loss_is_the_same_bits() -> None:
 
 
 def test_the_logits_of_all_rows_never_exist_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_CHUNK_LOGITS", 64 * VOCABULARY)
+    monkeypatch.setattr(linear, "_CHUNK_LOGITS", 64 * VOCABULARY)
     largest = 0
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
