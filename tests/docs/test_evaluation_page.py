@@ -13,7 +13,9 @@ from pipeline.evaluation.config import probe_names
 from tests.e2e.conftest import SMALL_RUN, python_sources, spanwright, write_jsonl
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^spanwright .*$", PAGE, re.MULTILINE)
+COMMANDS = [line for line in re.findall(r"^spanwright .*$", PAGE, re.MULTILINE) if "guides" not in line]
+TRANSLATED = [line for line in re.findall(r"^spanwright .*$", PAGE, re.MULTILINE) if "guides" in line]
+GUIDES = (Path("/usr/share/doc/installation-guide-amd64/ja"), Path("/usr/share/debian-reference/ch03.ja.html"))
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 MODELS = {
     "my_run": ("t5_span", SMALL_RUN[0]),
@@ -28,7 +30,7 @@ SHORT = (*SMALL_RUN[1:], "training.steps=4", "training.schedule.warmup_steps=1",
 
 def test_the_table_has_every_probe() -> None:
     assert sorted(re.findall(r"^\| `([a-z_]+)` \|", PAGE, re.MULTILINE)) == probe_names()
-    assert len(COMMANDS) == 10
+    assert (len(COMMANDS), len(TRANSLATED)) == (10, 2)
 
 
 @pytest.mark.long
@@ -64,3 +66,18 @@ def test_every_command_and_every_piece_of_code_runs(tmp_path: Path) -> None:
     card = (tmp_path / "my_encoder" / "export" / "sentence-transformers" / "README.md").read_text(encoding="utf-8")
     assert "layers: recommended_layer" in card
     assert {path.stem for path in (tmp_path / "watched" / "evaluation").glob("*.json")} == {"2", "4"}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not all(path.exists() for path in GUIDES), reason="the packages of the page are not installed")
+def test_translations_are_found_and_languages_told(tmp_path: Path) -> None:
+    """The commands of the page, with fewer steps."""
+    for command, more in zip(TRANSLATED, (("training.steps=4", "data.workers=1", "export.to=[]"), ()), strict=True):
+        done = spanwright(*shlex.split(command)[1:], *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    probes = json.loads((tmp_path / "guides" / "evaluation" / "4.json").read_text())["probes"]
+    bitext, linear = probes["bitext"], probes["linear_probe"]
+    assert len(bitext["groups"]["languages"]) == 6
+    assert bitext["metrics"]["accuracy"]["low"] > bitext["groups"]["beside"]["chance"]["accuracy"]["value"]
+    assert linear["settings"]["languages"] == ["de", "en", "fr", "ja"]
+    assert linear["metrics"]["language_accuracy"]["low"] > 0.5

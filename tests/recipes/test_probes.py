@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_prep.errors import InputError
 from pipeline.checkpoint.load import step_folder
@@ -17,8 +18,10 @@ from pipeline.evaluation.gaps import Gap, GapFiller
 from pipeline.evaluation.habits import Habits
 from pipeline.evaluation.probes import bitext, describe_probes, linear_probe
 from pipeline.evaluation.run import evaluate_run
+from pipeline.evaluation.snippets import fill_in_snippets, why_not_filled_in
 from pipeline.evaluation.subject import RunParts, Subject
 from pipeline.evaluation.texts import Texts
+from pipeline.export.huggingface import export_hf
 from pipeline.training.assembly import open_data
 from tests.recipes.small import heldout_loss
 from tests.recipes.test_heldout_groups import trained
@@ -157,6 +160,42 @@ def test_a_model_is_asked_as_it_was_trained(
     assert habits.fills == fills
     assert bool(habits.why_not) == (fills is None)
     assert (tuple(names[i] for i in habits.head), tuple(names[i] for i in habits.tail)) == (head, tail)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "why_not"),
+    [
+        ("t5_span", ""), ("ul2", ""), ("bert", ""), ("mpnet", ""), ("unixcoder", ""),
+        ("bart", "writes the whole text"), ("prefix_lm", "not trained to fill gaps"), ("mae_lm", "shows no masks"),
+        ("3ml", "shows no masks"), ("macbert", "trained without masks"), ("electra", "which tokens were replaced"),
+    ],
+)  # fmt: skip
+def test_the_exported_model_fills_in_snippets_only_as_it_was_trained(
+    recipe: str, why_not: str, small_config: Callable[..., RunConfig]
+) -> None:
+    said = why_not_filled_in(small_config(recipe))
+    assert why_not in said
+    assert bool(said) == bool(why_not)
+
+
+@pytest.mark.parametrize("recipe", ["ul2", "unixcoder"])
+def test_a_snippet_begins_with_the_models_mode_token(
+    recipe: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the exported model is given: asked of transformers' own forward."""
+    config, data, objective = trained(recipe, dataset, tmp_path)
+    weights = {name: parameter.detach() for name, parameter in objective.named_parameters()}
+    export_hf(weights, config.model, data.dataset.tokenizer_folder, config.export_dir / "hf")
+    given = []
+    embedding = torch.nn.Embedding.forward
+    monkeypatch.setattr(
+        torch.nn.Embedding, "forward", lambda module, ids: given.append(ids.tolist()) or embedding(module, ids)
+    )
+    [filled, *_] = fill_in_snippets(config)
+    mode = Habits.of_run(config, data.tokenizer.special).head
+    assert len(mode) == 1
+    assert given[0][0][0] == mode[0]
+    assert all(isinstance(text, str) for text in filled["written"])
 
 
 @pytest.fixture
