@@ -11,13 +11,16 @@ Invariant: the dataset's bytes depend on the config and the corpus's content onl
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.card import CardSample, take_sample
 from data_prep.columns.annotate import column_types
 from data_prep.config import DataConfig
 from data_prep.corpus import Corpus, Observed, Reducer, observed_in, read_corpus
+from data_prep.documents import Documents
 from data_prep.errors import InputError
 from data_prep.plan import (
     Stage,
@@ -76,18 +79,23 @@ class Build:
         stages = plan_stages(self._config, [_input_digests(section) for section in stage_sections(self._config)])
         own_digest = canonical.digest(own_model) if own_model else None
         plan = plan_digest(self._config, files, [*stages, *self._finishes], own_digest)
-        with self._work.locked():
+        # What does not need the workers is done beside them.
+        with self._work.locked(), ThreadPoolExecutor(1) as beside:
             if manifest := published(self._out, self._work, plan):
                 return prep_report(self._out, manifest, did_nothing=True)
+            loading = beside.submit(self._own_tokenizer, own_model) if own_model else None
             units = plan_units(files, self._config)
             corpus = read_corpus(self._config, units, stages, self._reducer, self._waves, self._work)
             limit = self._heldout_limit(corpus)
-            tokenizer = self._own_tokenizer(own_model) if own_model else self._trained_tokenizer(corpus, limit)
+            tokenizer = loading.result() if loading else self._trained_tokenizer(corpus, limit)
+            if loading and (note := loss_note(tokenizer)):
+                self._note(note)
             if tokenizer.why_slow:
                 self._progress.note(f"SentencePiece encodes, more slowly than could be: {tokenizer.why_slow}")
+            sampling = beside.submit(take_sample, tokenizer, self._documents(corpus))
             tokenized = self._tokenize(corpus, tokenizer, limit)
             shards = self._finish(tokenized, tokenizer) if self._finishes else _staged(self._work, tokenized)
-            return self._publish(plan, corpus, tokenizer, tokenized, shards)
+            return self._publish(plan, corpus, tokenizer, tokenized, shards, sampling.result())
 
     def _heldout_limit(self, corpus: Corpus) -> int:
         hashes = [bound for record in corpus.passes[-1].records for bound in record["contents"]["hashes"]]
@@ -104,8 +112,7 @@ class Build:
         folder = self._work.new_folder(f"own-{canonical.digest(model)[:24]}")
         place([staged_bytes(folder / MODEL_NAME, model)])
         tokenizer = Tokenizer.load(folder)
-        if note := loss_note(tokenizer):
-            self._note(note)
+        tokenizer.encode("")  # makes it ready
         return tokenizer
 
     def _trained_tokenizer(self, corpus: Corpus, limit: int) -> Tokenizer:
@@ -170,8 +177,17 @@ class Build:
         folders = [f"{task.id}/observed-{stage.kind}" for task in tokenized.tasks]
         return observed_in(self._work, folders, [record["observations"][stage.kind] for record in tokenized.records])
 
+    def _documents(self, corpus: Corpus) -> list[Documents]:
+        return [file.documents(self._work) for file in corpus.passes[-1].documents]
+
     def _publish(
-        self, plan: str, corpus: Corpus, tokenizer: Tokenizer, tokenized: _Tokenized, shards: StagedShards
+        self,
+        plan: str,
+        corpus: Corpus,
+        tokenizer: Tokenizer,
+        tokenized: _Tokenized,
+        shards: StagedShards,
+        sample: CardSample,
     ) -> PrepReport:
         summary = summarize(corpus, tokenized.records, tokenizer)
         for line in notes(summary["stages"]):
@@ -185,7 +201,7 @@ class Build:
                 columns=column_types(self._config.columns),
                 report=self._report(corpus, summary),
                 quarantines=self._quarantines(corpus),
-                documents=[file.documents(self._work) for file in corpus.passes[-1].documents],
+                sample=sample,
             )
             self._work.save_published({"plan": plan, "manifest": file_digest(self._out / MANIFEST_NAME)})
             self._work.prune({*self._waves.used, tokenizer.folder.name})

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_prep.card import data_card
+from data_prep.card import CardSample, data_card
 from data_prep.config import DataConfig
-from data_prep.documents import Documents
 from data_prep.errors import CorruptionError, InputError
 from data_prep.quarantine import QUARANTINE_NAME, Quarantine
 from data_prep.shards import (
@@ -72,11 +71,11 @@ def publish_dataset(
     columns: Mapping[str, Column],
     report: dict[str, Any],
     quarantines: Sequence[tuple[Path, int]],
-    documents: Sequence[Documents],
+    sample: CardSample,
 ) -> Manifest:
     """Make `out` the dataset of `shards`.
 
-    `quarantines`: what the units left out, files with numbers of entries; `documents`: what each unit kept.
+    `quarantines`: what the units left out, files with numbers of entries; `sample`: what the card shows of the texts.
     """
     _remove_dataset(out)
     splits: dict[str, list[ShardEntry]] = {split: [] for split in SHARD_NAMES}
@@ -92,7 +91,7 @@ def publish_dataset(
     publish([staged_bytes(target / MODEL_NAME, (tokenizer.folder / MODEL_NAME).read_bytes())])
     described = describe_tokenizer(out, TOKENIZER_NAME, tokenizer.digest, tokenizer.vocab_size)
     manifest = build_manifest(corpus_name(config), described, splits, config.content(), report, columns)
-    publish([staged_bytes(out / CARD_NAME, data_card(out, manifest, config, tokenizer, documents))])
+    publish([staged_bytes(out / CARD_NAME, data_card(out, manifest, config, tokenizer, sample))])
     write_manifest(out, manifest)
     return manifest
 

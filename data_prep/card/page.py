@@ -9,13 +9,14 @@ for markup (`data_prep.pages.frame`).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.card import annotated, contents, flow
 from data_prep.card.asked import asked
 from data_prep.card.sample import Sampled, examples, sample_documents
-from data_prep.card.vocabulary import vocabulary
+from data_prep.card.vocabulary import Vocabulary, vocabulary
 from data_prep.config import DataConfig
 from data_prep.documents import Documents
 from data_prep.pages import words
@@ -28,21 +29,29 @@ from data_prep.tokenizer import Tokenizer
 EXAMPLES, EXCERPT_CHARS = 8, 700
 
 
-def data_card(
-    folder: Path, manifest: Manifest, config: DataConfig, tokenizer: Tokenizer, documents: Sequence[Documents]
-) -> bytes:
-    """The card of the dataset in `folder`, whose shards are there; `manifest` need not be.
+@dataclass(frozen=True)
+class CardSample:
+    """What the card shows of the corpus itself: a small sample of it, and how the tokenizer does on that."""
 
-    `documents` are those it was made of, by unit.
-    """
+    documents: Sequence[Sampled]
+    vocabulary: Vocabulary
+
+
+def take_sample(tokenizer: Tokenizer, documents: Sequence[Documents]) -> CardSample:
+    """A sample of what the dataset is made of, by unit."""
     sample = sample_documents(documents)
+    return CardSample(sample, vocabulary(tokenizer, sample))
+
+
+def data_card(folder: Path, manifest: Manifest, config: DataConfig, tokenizer: Tokenizer, sample: CardSample) -> bytes:
+    """The card of the dataset in `folder`, whose shards are there; `manifest` need not be."""
     page = template(Path(__file__).parent, "card.html.jinja").render(
         **_overview(manifest, config),
         **_history(manifest.report["summary"]),
-        vocabulary=vocabulary(tokenizer, sample),
+        vocabulary=sample.vocabulary,
         columns={name: (column, annotated.ABOUT.get(name, "")) for name, column in manifest.columns.items()},
         annotated=annotated.annotated_document(Dataset(folder, manifest).split("train"), manifest.columns, tokenizer),
-        examples=[_excerpt(document) for document in examples(sample, EXAMPLES)],
+        examples=[_excerpt(document) for document in examples(sample.documents, EXAMPLES)],
     )
     return as_bytes(page)
 
