@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,22 @@ from pathlib import Path
 def held_still(pid: int) -> Iterator[int]:
     """The process, stopped within the block; ranks that train with it wait for it."""
     os.kill(pid, signal.SIGSTOP)
+    while _is_running(pid):  # a signal that comes before it has stopped would be taken first
+        time.sleep(0.001)
     try:
         yield pid
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a thread of it has not stopped yet (or ended)."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if stat.read_text().rpartition(")")[2].split()[0] not in "TZX":
+                return True
+    return False
 
 
 def is_told_to_stop(pid: int, number: int = signal.SIGTERM) -> bool:
