@@ -24,6 +24,7 @@ from pipeline.batch import Views
 from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
 from pipeline.training.groups import REST, groups_of
+from pipeline.training.optimizer import build_optimizer
 from pipeline.training.rank import Rank
 from pipeline.training.rms_adamw import RmsScaledAdamW, flat_layouts
 from pipeline.training.stopwatch import Stopwatch
@@ -131,7 +132,7 @@ def _initialize(objective: nn.Module, config: TrainingConfig, rank: Rank, overri
         deepspeed.init_distributed(dist_backend=torch.distributed.get_backend())
         engine, *_ = deepspeed.initialize(
             model=objective,
-            optimizer=_adamw(objective, config),
+            optimizer=build_optimizer(objective, config),
             config=derive_deepspeed_config(config, rank.world_size, overrides),
         )
     return engine
@@ -160,16 +161,3 @@ def _create_moments(engine: Any) -> None:
     link = getattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
     if link is not None:
         link()
-
-
-def _adamw(objective: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    trained = {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
-    group_of = groups_of(config.groups, trained)
-    groups = []
-    for group in (*config.groups, REST):
-        own = [parameter for name, parameter in trained.items() if group_of[name] == group]
-        groups.append({"params": [p for p in own if p.ndim > 1], "weight_decay": config.weight_decay, "group": group})
-        groups.append({"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0, "group": group})
-    # The rate is set at every step; 0 keeps whatever DeepSpeed steps at start from moving the weights.
-    kind = {"adamw": torch.optim.AdamW, "rms_adamw": RmsScaledAdamW}[config.optimizer]
-    return kind([group for group in groups if group["params"]], lr=0.0, betas=config.betas, eps=config.eps, fused=True)

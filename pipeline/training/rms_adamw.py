@@ -50,16 +50,18 @@ class RmsScaledAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of everything that has a gradient, and moments."""
+        """One update of everything that has a gradient."""
         assert closure is None, "nobody computes the loss again here"
         for group in self.param_groups:
             for parameter in group["params"]:
-                # DeepSpeed steps once while it starts, at rate 0, before there are moments (see engine.py).
-                if parameter.grad is not None and self.state[parameter]:
+                if parameter.grad is not None:
                     self._update(parameter, group)
 
     def _update(self, parameter: Tensor, group: Mapping[str, Any]) -> None:
         state, (beta1, beta2) = self.state[parameter], group["betas"]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         rates = group["lr"] * self._rms(parameter).clamp(min=SMALLEST_RMS)
         if group["weight_decay"]:
             parameter.mul_(1.0 - group["lr"] * group["weight_decay"])

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from launch.cli import cli
 from launch.listing import recipe_facts
 from pipeline.config import load_config
+from pipeline.training.deepspeed_config import derive_deepspeed_config
 from pipeline.training.schedule import step_plan
 from tests.e2e.conftest import python_sources, spanwright, write_jsonl
 from tests.recipes.conftest import dataset as dataset
@@ -86,3 +87,12 @@ def test_every_schedule_of_the_page_can_be_run(example: str, tmp_path: Path) -> 
     config = load_config(str(tmp_path / "mine.yaml"), ["data.paths=[corpus]"])
     assert config.phases or config.training.groups or config.training.loss_weights
     assert step_plan(config.training, config.training.steps - 1).frozen == frozenset()
+
+
+def test_the_settings_of_the_page_on_gpus_are_a_config(tmp_path: Path) -> None:
+    [example] = blocks((DOCS / "gpu-tuning.md").read_text(encoding="utf-8"), "yaml")
+    (tmp_path / "mine.yaml").write_text(example)
+    config = load_config(str(tmp_path / "mine.yaml"), ["data.paths=[corpus]"])
+    derived = derive_deepspeed_config(config.training, world_size=8, overrides=config.deepspeed)
+    assert derived["zero_optimization"]["overlap_comm"]
+    assert derived["gradient_accumulation_steps"] == 8

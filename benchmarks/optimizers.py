@@ -1,0 +1,134 @@
+"""Held-out loss after the same steps with each optimizer that `training.optimizer` offers: T5's span corruption, small.
+
+1. one corpus (the standard library), cut into text to train on and text to ask about
+2. each optimizer trains at each of its rates with the first seed; the best rate goes on with the other seeds
+3. every seed has its own windows, masks and first weights, the same for all optimizers
+
+A loop of plain torch in float32; ZeRO does the same with these optimizers (tests/pipeline/training/test_engine.py).
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks import frame
+from benchmarks.claims.runs import HERE as CLAIMS
+from benchmarks.corpus import code_texts
+from benchmarks.shards import write_dataset
+from data_prep.config import TokenizerConfig
+from data_prep.tokenizer import Tokenizer
+from data_prep.tokenizer.tokenizer import MODEL_NAME
+from data_prep.tokenizer.train import train_model
+from pipeline.config import RunConfig, load_config
+from pipeline.evaluation.intervals import student_interval
+from pipeline.objectives import build_objective
+from pipeline.training.assembly import Data, open_data
+from pipeline.training.loop import global_loss
+from pipeline.training.optimizer import build_optimizer
+from pipeline.training.schedule import learning_rate
+
+RATES = {"adamw": (3e-3, 1e-2, 3e-2), "rms_adamw": (1e-2, 3e-2, 1e-1)}
+WINDOW, ASKED = 126, 64
+Train = Callable[[str, float, int], float]  # optimizer, rate, seed -> held-out loss
+
+
+def measure(given: argparse.Namespace) -> frame.Outcome:
+    """Write the corpus, train, and compare."""
+    torch.set_num_threads(given.threads)
+    with tempfile.TemporaryDirectory(prefix="optimizers-") as name:
+        folder = Path(name)
+        _write_corpus(folder, given.megabytes)
+        losses, best = _losses(partial(_train, folder, given), given.seeds)
+    gains = [plain - scaled for plain, scaled in zip(losses["adamw"], losses["rms_adamw"], strict=True)]
+    figures = {
+        "rates": {kind: {f"{rate:g}": loss for rate, loss in found.items()} for kind, found in best.items()},
+        "heldout_loss": losses,
+        "gain": student_interval(gains).as_json(),
+        "steps": given.steps, "windows": given.windows, "tokens": given.steps * given.windows * WINDOW,
+    }  # fmt: skip
+    ratios = {"adamw_vs_rms_adamw": float(np.mean(losses["adamw"]) / np.mean(losses["rms_adamw"]))}
+    return frame.Outcome("optimizers", figures, ratios, {}, ("torch",))
+
+
+def _losses(train: Train, seeds: int) -> tuple[dict[str, list[float]], dict[str, dict[float, float]]]:
+    """By optimizer, the loss of each seed at the best rate; and that of the first seed at each rate."""
+    losses, at_rates = {}, {}
+    for kind, rates in RATES.items():
+        at_rates[kind] = {rate: train(kind, rate, 0) for rate in rates}
+        best = min(at_rates[kind], key=at_rates[kind].__getitem__)
+        losses[kind] = [at_rates[kind][best], *(train(kind, best, seed) for seed in range(1, seeds))]
+    return losses, at_rates
+
+
+def _write_corpus(folder: Path, megabytes: float) -> None:
+    texts = code_texts(int(megabytes * 1e6))
+    model = train_model(texts, TokenizerConfig(vocab_size=1024))
+    (folder / MODEL_NAME).write_bytes(model.model)
+    tokenizer = Tokenizer.load(folder)
+    documents = [(f"code:{number}", tokenizer.encode(text)) for number, text in enumerate(texts)]
+    for name, part in (("asked", documents[::10]), ("read", [d for n, d in enumerate(documents) if n % 10])):
+        write_dataset(folder / name, {MODEL_NAME: model.model}, [part], WINDOW)
+
+
+def _config(folder: Path, given: argparse.Namespace, kind: str, rate: float, seed: int) -> RunConfig:
+    return load_config(
+        "t5_span",
+        [
+            "data.paths=[none]", f"data.dir={folder}", f"run.dir={folder / 'run'}", f"run.seed={seed}",
+            f"model={CLAIMS / 'encoder_decoder.yaml'}", "model.dropout_rate=0.0", f"stream.window={WINDOW}",
+            f"training.steps={given.steps}", f"training.global_batch={given.windows}",
+            f"training.micro_batch={given.windows}", f"training.optimizer={kind}", f"training.learning_rate={rate}",
+            f"training.schedule={{kind: cosine, warmup_steps: {max(1, given.steps // 10)}}}",
+            "training.heldout_samples=0", "training.precision=fp32",
+        ],
+    )  # fmt: skip
+
+
+def _train(folder: Path, given: argparse.Namespace, kind: str, rate: float, seed: int) -> float:
+    config = _config(folder / "read", given, kind, rate, seed)
+    data, training = open_data(config), config.training
+    objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, seed)
+    optimizer = build_optimizer(objective, training)
+    for step in range(training.steps):
+        views = data.micro_batches[step * training.global_batch].to("cpu").views
+        optimizer.zero_grad()
+        global_loss(objective(views), objective.counts(views)).backward()
+        nn.utils.clip_grad_norm_(objective.parameters(), training.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(training, step)
+        optimizer.step()
+    loss = _asked(objective, open_data(_config(folder / "asked", given, kind, rate, 0)))
+    frame.note(f"{kind} at {rate:g}, seed {seed}: {loss:.4f}")
+    return loss
+
+
+@torch.no_grad()
+def _asked(objective: Any, data: Data) -> float:
+    """Nats a label on text that nobody read, always with the same masks."""
+    total, count = 0.0, 0
+    for first in range(0, ASKED, data.micro_batches.micro_batch):
+        for loss, labels in objective(data.micro_batches[first].to("cpu").views).values():
+            total, count = total + float(loss), count + labels
+    return total / count
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.optimizers", description=__doc__)
+    made.add_argument("--steps", type=int, default=400, help="updates of each run (default 400)")
+    made.add_argument("--windows", type=int, default=16, help="windows of 126 tokens in an update (default 16)")
+    made.add_argument("--seeds", type=int, default=3, help="runs of each optimizer at its best rate (default 3)")
+    made.add_argument("--megabytes", type=float, default=4.0, help="of code (default 4)")
+    made.add_argument("--threads", type=int, default=1, help="default 1")
+    return made
+
+
+if __name__ == "__main__":
+    frame.main(parser(), measure)
