@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import T5ForConditionalGeneration
 
 from benchmarks import frame
 from benchmarks.children import child
@@ -33,6 +32,7 @@ from pipeline.checkpoint.load import step_folder
 from pipeline.checkpoint.weights import CheckpointWeights
 from pipeline.config import RunConfig, load_config
 from pipeline.export.huggingface import export_hf
+from pipeline.export.libraries import quiet_transformers
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import open_data
 from pipeline.training.metrics import METRICS, read_metrics
@@ -100,7 +100,7 @@ def _config(folder: Path, dataset: Path, rate: float, given: argparse.Namespace)
             f"training.micro_batch={given.batch}", f"training.learning_rate={rate}", "training.betas=[0.9, 0.98]",
             "training.weight_decay=0.01", "training.heldout_samples=0", "training.precision=bf16",
             f"training.threads_per_rank={given.threads}", "training.peak_tflops=1.0", "training.log_every=1000",
-            f"training.schedule={{kind: inverse_sqrt, warmup_steps: {max(1, given.steps // 10)}}}",
+            "training.schedule={kind: inverse_sqrt, warmup_ratio: 0.1}",
             f"checkpoint.save_every={given.every}", f"checkpoint.keep_last={given.steps}",
             "checkpoint.background=false", "export.to=[]",
         ],
@@ -129,7 +129,8 @@ def _as_stock(config: RunConfig, step: int | None) -> Any:
         weights = CheckpointWeights(step_folder(config.checkpoints, step))
     with tempfile.TemporaryDirectory() as folder:
         export_hf(weights, config.model, data.dataset.tokenizer_folder, Path(folder) / "model")
-        return T5ForConditionalGeneration.from_pretrained(Path(folder) / "model", dtype=torch.float32)
+        stock = quiet_transformers().T5ForConditionalGeneration
+        return stock.from_pretrained(Path(folder) / "model", dtype=torch.float32)
 
 
 def _peer(name: str, like: RunConfig, documents: int, given: argparse.Namespace) -> Curve:
