@@ -63,7 +63,7 @@ def backward_queries(
     bias, reach, fire_pieces, fire_breaks, fire_shape, fire_extents, q_positions, k_positions, key_scores, scale,
     dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold, dropout_scale,
     SHARING: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
-    VALUES: tl.constexpr, NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr,
+    VALUES: tl.constexpr, NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr, APART: tl.constexpr,
 ):  # fmt: skip
     """Write delta [H, Tq], and where given grad_q [Tq, H, D] and the shares of the bias's gradient.
 
@@ -117,7 +117,9 @@ def backward_queries(
         products = tl.dot(q_QD, tl.trans(k_KD), input_precision="ieee")
         position_K = load_positions(k_positions, rows_K, first_key, mask_K)
         index = bias_index(position_Q[:, None], position_K[None, :], reach)
-        scores = base2_scores(products, scale, bias, head, reach, index, key_scores, rows_K[None, :], mask_K[None, :])
+        scores = base2_scores(
+            products, scale, bias, head, reach, index, key_scores, rows_K[None, :], mask_K[None, :], APART
+        )
         if fire_pieces is not None:
             below, reached = fire_breaks_within(
                 position_Q, position_K, norms[0], fire_shape, fire_breaks, NUM_BREAKS, PIECES

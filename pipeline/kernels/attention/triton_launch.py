@@ -29,6 +29,7 @@ class Tile:
     num_stages: int
     mfma: int | None = None  # AMD: rows of a matrix instruction's result; the compiler's choice is 32
     register_level: int | None = None  # NVIDIA: ptxas' --register-usage-level, 0 to 10; its choice is 5
+    apart: bool = False  # the queries' backward: the bias is added in a branch of its own
 
     @property
     def options(self) -> dict[str, int | str]:
@@ -78,7 +79,7 @@ DROPOUT_TILES = {
     },
     "sm_90": {
         64: replace(TILES["sm_90"][64], forward=Tile(128, 64, 8, 2), keys=Tile(64, 64, 8, 1)),
-        128: replace(TILES["sm_90"][128], forward=Tile(64, 64, 8, 2)),
+        128: replace(TILES["sm_90"][128], forward=Tile(64, 64, 8, 2), queries=Tile(64, 64, 8, 2, apart=True)),
     },
     "gfx942": TILES["gfx942"],
 }
@@ -223,6 +224,6 @@ def _common(given: Arguments) -> dict[str, Any]:
 
 
 def _launch(kernel: Any, grid: tuple[int, int], tile: Tile, arguments: dict[str, Any]) -> None:
-    arguments |= {"QUERIES": tile.queries, "KEYS": tile.keys}
+    arguments |= {"QUERIES": tile.queries, "KEYS": tile.keys, "APART": tile.apart}
     chosen = {name: arguments[name] for name in kernel.arg_names}
     kernel[grid](**chosen, **tile.options)

@@ -30,11 +30,17 @@ def bias_index(q_positions, k_positions, reach):
 
 
 @triton.jit
-def base2_scores(products, scale, bias, head, reach, index, key_scores, key_rows, key_mask):
-    """Scores times log2(e), so that exp2 makes the weights."""
+def base2_scores(
+    products, scale, bias, head, reach, index, key_scores, key_rows, key_mask, APART: tl.constexpr = False
+):  # fmt: skip
+    """Scores times log2(e), so that exp2 makes the weights. `APART`: the bias in a branch, which saves registers."""
     scores = products * (scale * LOG2_E)
     if bias is not None:
-        scores += tl.load(bias + head * (2 * reach + 1) + index) * LOG2_E
+        if APART:
+            if reach >= 0:  # always: the compiler keeps the loads from what is around them
+                scores += tl.load(bias + head * (2 * reach + 1) + index) * LOG2_E
+        else:
+            scores += tl.load(bias + head * (2 * reach + 1) + index) * LOG2_E
     if key_scores is not None:
         scores += tl.load(key_scores + key_rows, mask=key_mask, other=0.0) * LOG2_E
     return scores
