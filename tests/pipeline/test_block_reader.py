@@ -87,12 +87,12 @@ def one_by_one(samples: Samples, columns: tuple[str, ...] = ()) -> dict[str, tup
 def test_runs_of_samples_have_the_text_of_the_samples_one_by_one(folder, kind, columns, shuffle):
     stream, draw = open_stream(folder, kind, columns, shuffle=shuffle), np.random.default_rng(1)
     at_once = 0
-    for _ in range(60):
+    for _ in range(30):
         first, count = int(draw.integers(3 * len(stream))), int(draw.integers(1, 12))
         samples = stream.samples(first, count)
         at_once += stream.text(first, count, first) is not None
         assert everything(samples.pieces(columns)) == one_by_one(samples, columns)
-    assert at_once > 20
+    assert at_once > 10
 
 
 def test_a_whole_epoch_is_the_same_whatever_the_size_of_the_micro_batches(folder):

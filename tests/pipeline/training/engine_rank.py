@@ -3,7 +3,6 @@
 Rank 0 writes report.json: what each stage did, next to what plain torch did on the whole global batch.
 """
 
-import itertools
 import json
 import sys
 from pathlib import Path
@@ -22,6 +21,12 @@ from pipeline.training.rank import Rank, join_process_group, rank_from_environme
 
 RATE, DECAY, CLIP = 1e-2, 0.1, 0.5
 GLOBAL_MICRO_BATCHES = 6
+STAGES = {
+    "adamw/fp32": (0, 1, 2, 3),
+    "adamw/bf16": (0, 1, 2, 3),
+    "rms_adamw/fp32": (0, 1, 2, 3),
+    "rms_adamw/bf16": (0, 2),  # of bf16 only the start differs: DeepSpeed steps before there are moments
+}
 STEPS = 3
 
 
@@ -150,9 +155,10 @@ def main(folder: Path) -> None:
     plain = {"adamw": plain_torch(STEPS), "rms_adamw": plain_torch(STEPS, relative=True)}
     expected_gradients = plain_gradients()
     report: dict[str, Any] = {"expected": {name: figures for name, (figures, _) in plain.items()}, "stages": {}}
-    for optimizer, precision in itertools.product(plain, ("fp32", "bf16")):
+    for kind, stages in STAGES.items():
+        optimizer, precision = kind.split("/")
         saved, weights = None, plain[optimizer][1]
-        for stage in (0, 1, 2, 3):
+        for stage in stages:
             engine = make_engine(rank, stage, precision, optimizer)
             gradients: dict[str, torch.Tensor] = {}
             figures = [*train(engine, 0, 1, gradients), *train(engine, 1, STEPS)]
