@@ -1,4 +1,4 @@
-"""Attention with a learned relative bias, forward and forward + backward, bfloat16, beside what others use on CPU.
+"""Attention with a learned relative bias, forward and forward + backward, bfloat16, beside what others use.
 
 1. Contenders get the same numbers, in the layout a model's projections give. `ours` takes flat rows and the bias by
    relative position; `eager` is the computation of transformers' T5 (products, bias, float32 softmax, products, with
@@ -7,6 +7,7 @@
    `ours_fire` is ours with FIRE's bias (32 hidden units) instead of the table; `ours_fire_far` that of a causal stack
    beyond FIRE's threshold (here 64), where every row measures distances by its own position.
 2. In each round every contender runs once, and a 2048^3 matrix product, in CPU seconds. Ratios are medians over rounds.
+   With `--device cuda` each runs for a tenth of a second, in the device's own seconds, beside an 8192^3 product.
 3. FLOPs are those of the two products over the pairs that see each other, times 3 with backward, for everyone.
 4. `fwdbwd_most_vs_eager` is what no kernel of this kind can exceed on this machine: 6 / 7 of the product's rate over
    eager's. Memory linear in the rows means that backward makes the scores once more: 7 products where 6 are counted.
@@ -17,7 +18,7 @@ The named goals are those of `encoder_b8_h6_l512`; the other workloads' ratios c
 import argparse
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -34,7 +35,7 @@ from pipeline.model.positions.fire import Fire
 
 GOALS = {"fwdbwd_vs_eager": 4.0, "fwdbwd_vs_sdpa_nobias": 2.0, "fwdbwd_share_of_matmul": 0.4}
 MAIN = "encoder_b8_h6_l512"
-MATMUL_SIZE = 2048
+MATMUL_SIZES = {"cpu": 2048, "cuda": 8192}
 REACH = 128
 HEAD_DIM = 64
 
@@ -54,9 +55,9 @@ class Workload:
         pairs = sum(q * k for q, k in zip(self.lengths, self.key_lengths, strict=True))
         return 4.0 * HEAD_DIM * self.num_heads * pairs * (0.5 if self.kind == "causal" else 1.0)
 
-    def shrunk(self, divisor: int) -> "Workload":
-        """The same with lengths divided, rounded up."""
-        lengths, key_lengths = (tuple(-(-n // divisor) for n in by) for by in (self.lengths, self.key_lengths))
+    def scaled(self, divisor: int, copies: int) -> "Workload":
+        """So many times the sequences, with lengths divided, rounded up."""
+        lengths, key_lengths = (tuple(-(-n // divisor) for n in by) * copies for by in (self.lengths, self.key_lengths))
         return replace(self, lengths=lengths, key_lengths=key_lengths)
 
 
@@ -82,13 +83,15 @@ Work = Callable[[str], object]
 def measure(given: argparse.Namespace) -> frame.Outcome:
     """Run the rounds of each workload."""
     torch.set_num_threads(given.threads)
+    torch.set_default_device(given.device)
     torch.manual_seed(0)
+    timed = frame.interleaved if given.device == "cpu" else _by_the_device
     rates: dict[str, dict[str, float]] = {}
     ratios: dict[str, float | None] = dict.fromkeys(GOALS)
     for name in given.workloads:
         frame.note(name)
-        workload = WORKLOADS[name].shrunk(given.shrink)
-        seconds = frame.interleaved(_contenders(workload), PARTS, given.rounds)
+        workload = WORKLOADS[name].scaled(given.shrink, given.copies)
+        seconds = timed(_contenders(workload), PARTS, given.rounds)
         rates[name] = _rates(seconds, workload)
         suffix = "" if name == MAIN else f"_{name}"
         ratios |= {f"{ratio}{suffix}": round(value, 3) for ratio, value in _ratios(seconds, workload).items()}
@@ -97,13 +100,37 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
         "threads": given.threads,
         "rounds": given.rounds,
         "lengths_divided_by": given.shrink,
-        "kernel": cpu.best_instructions() if cpu.is_available() else "reference",
+        "times_the_sequences": given.copies,
+        "kernel": _kernel(given.device),
     }
-    return frame.Outcome("attention", figures, ratios, GOALS, libraries=("torch",))
+    name = "attention" if given.device == "cpu" else f"attention_{given.device}"
+    return frame.Outcome(name, figures, ratios, GOALS, libraries=("torch",))
+
+
+def _kernel(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return cpu.best_instructions() if cpu.is_available() else "reference"
+
+
+def _by_the_device(
+    contenders: Mapping[str, Callable[[], Work]], parts: Sequence[str], rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """As `frame.interleaved`, in seconds of the device."""
+    from triton.testing import do_bench  # wants a GPU
+
+    works = {name: contender() for name, contender in contenders.items()}
+    seconds: dict[str, dict[str, list[float]]] = {part: {name: [] for name in works} for part in parts}
+    for _ in range(rounds):
+        for name, work in works.items():
+            for part in parts:
+                seconds[part][name].append(do_bench(partial(work, part), return_mode="median") / 1e3)
+    return seconds
 
 
 def _contenders(workload: Workload) -> dict[str, Callable[[], Work]]:
-    left, right = (torch.randn(MATMUL_SIZE, MATMUL_SIZE).bfloat16() for _ in range(2))
+    size = _matmul_size()
+    left, right = (torch.randn(size, size).bfloat16() for _ in range(2))
     calls = {"ours": _ours(workload), **_ours_with_fire(workload), **_others(workload)}
     works: dict[str, Work] = {name: _work(forward, leaves) for name, (forward, leaves) in calls.items()}
     works["matmul"] = lambda _: torch.mm(left, right)
@@ -229,13 +256,17 @@ def _mask(workload: Workload) -> torch.Tensor | None:
     return torch.zeros(len(lengths), 1, 1, longest_key).masked_fill(hidden[:, None, None], -math.inf).bfloat16()
 
 
+def _matmul_size() -> int:
+    return MATMUL_SIZES[torch.get_default_device().type]
+
+
 def _boundaries(lengths: tuple[int, ...]) -> torch.Tensor:
     return torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
 
 
 def _flops(part: str, name: str, workload: Workload) -> float:
     if name == "matmul":
-        return 2.0 * MATMUL_SIZE**3
+        return 2.0 * _matmul_size() ** 3
     return workload.flops * (3.0 if part == "fwdbwd" else 1.0)
 
 
@@ -268,6 +299,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS), help="default: all")
+    parser.add_argument("--device", default="cpu", choices=list(MATMUL_SIZES))
+    parser.add_argument("--copies", type=int, default=1, metavar="N", help="N times the sequences (a GPU wants more)")
     parser.add_argument("--shrink", type=int, default=1, metavar="N", help="divide all lengths by N, to try it out")
     return parser
 
