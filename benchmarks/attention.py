@@ -193,8 +193,10 @@ def _ours_with_fire(workload: Workload) -> dict[str, tuple[Forward, list[torch.T
     q, k, v = (_leaf(num_rows, workload.num_heads, HEAD_DIM) for _ in range(3))
     found: dict[str, tuple[Forward, list[torch.Tensor]]] = {}
     for name, threshold in (("ours_fire", 512.0), ("ours_fire_far", 64.0))[: 2 if is_causal else 1]:
-        fire = Fire(FirePositions(threshold=threshold), workload.num_heads, not is_causal)
-        initialise(fire, config, 1)
+        with torch.device("cpu"):  # where the generators of first weights are
+            fire = Fire(FirePositions(threshold=threshold), workload.num_heads, not is_causal)
+            initialise(fire, config, 1)
+        fire.to(torch.get_default_device())
 
         def forward(fire: Fire = fire) -> torch.Tensor:
             return attention(q, k, v, cu_seqlens, cu_seqlens, pattern, fire.bias(view))

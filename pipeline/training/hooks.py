@@ -44,7 +44,7 @@ class Reports:
         """A training step."""
         views = None
         if report.progress.step % self._log_every == 0:
-            views = view_statistics(report.micro_batch, self._tokenizer.special)
+            views = view_statistics(report.micro_batch.to("cpu"), self._tokenizer.special)
             self.board.write_step(report, views)
         self.metrics.write_step(report, views)
         self.line.step(report)
@@ -141,4 +141,4 @@ class Evaluation:
         predictions = self._engine.predict(micro_batch.to(self._engine.rank.device).views)
         self._engine.module.train()
         if self._reports is not None:
-            self._reports.predicted(step, micro_batch, predictions.cpu().numpy())
+            self._reports.predicted(step, micro_batch.to("cpu"), predictions.cpu().numpy())

@@ -30,7 +30,7 @@ class Probing:
         step = report.progress.step
         if self._config.training.evaluate.probes and (step == self._last or step % (self._every or self._last) == 0):
             # Every rank takes part in reading them; one keeps them.
-            weights = {name: value for name, value in self._state.masters() if self._reports is not None}
+            weights = {name: value.cpu() for name, value in self._state.masters() if self._reports is not None}
             if self._reports is not None:
                 with torch.random.fork_rng(devices=[]):
                     self._ask(step, weights, self._reports)

@@ -80,7 +80,7 @@ class Case:
         if self.extents is None or len(self.extents) == 0:
             return 0.0
         shape, slopes = self.tensors["fire_shape"].double(), self.tensors["fire_pieces"][1]
-        distances = torch.arange(1.0, 300.0, dtype=torch.float64).expand(2, -1)
+        distances = torch.arange(1.0, 300.0, dtype=torch.float64, device=shape.device).expand(2, -1)
         extremes = torch.stack([self.extents.min(), self.extents.max()])
         changes = torch.autograd.functional.jacobian(lambda x: fire_distances(distances, extremes, x), shape)
         return float(changes.abs().max() * slopes.abs().max())
