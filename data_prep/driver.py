@@ -260,4 +260,7 @@ def _prepare_environment() -> None:
     os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # added to ours; with Ray's 15 anybody else's work goes first
+    # Else Ray registers this process once it has workers, and never if one of them dies before. Ray 2.60 waits for that
+    # with the interpreter's lock: no limit of ours could end it.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -40,10 +40,10 @@ class RaySite:
             check=False, cwd=self._folder, timeout=600,
         )  # fmt: skip
 
-    def start_head(self) -> None:
-        """With a single core, so that tasks go to the other node too."""
+    def start_head(self, cores: int) -> None:
+        """The node that jobs are submitted to."""
         self._start(
-            0, 1, "--head", f"--node-ip-address={HEAD}", "--port=6379", "--include-dashboard=true",
+            0, cores, "--head", f"--node-ip-address={HEAD}", "--port=6379", "--include-dashboard=true",
             f"--dashboard-host={HEAD}", f"--temp-dir={self._folder}",
         )  # fmt: skip
 
@@ -74,14 +74,14 @@ class RaySite:
 
 
 @contextlib.contextmanager
-def ray_site(workers: bool = True) -> Iterator[RaySite]:
-    """Both nodes (or the head alone), until the end of the block."""
+def ray_site(workers: bool = True, head_cores: int = 1) -> Iterator[RaySite]:
+    """Both nodes (or the head alone), until the end of the block; by itself the head has one core of three."""
     folder = Path(f"/tmp/spanray-{os.getpid()}")  # sockets lie below it: their paths must be short
     folder.mkdir()
     try:
         with namespaces() as both:
             site = RaySite(folder, both)
-            site.start_head()
+            site.start_head(head_cores)
             if workers:
                 site.start_worker()
             yield site

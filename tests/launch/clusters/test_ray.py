@@ -68,10 +68,9 @@ def preparing_on(site: RaySite, node: int) -> Iterator[int]:
 
 @pytest.fixture
 def in_parts(prepared: Path, tmp_path: Path) -> Path:
-    """A folder with the dataset made in many parts, worth a cluster, and the run on it when nothing happens to it."""
+    """A folder with the dataset made in many parts, worth a cluster."""
     folder = tmp_path / "undisturbed"
-    for command in ("prep", "train"):
-        spanwright(prepared, command, "small.yaml", PARTS, f"data.dir={folder / 'data'}", f"run.dir={folder}")
+    spanwright(prepared, "prep", "small.yaml", PARTS, f"data.dir={folder / 'data'}", f"run.dir={folder}")
     return folder
 
 
@@ -120,6 +119,21 @@ def assert_trained_on_what_was_left(run_dir: Path, undisturbed: dict[str, Any]) 
 
 
 @needs("ip", root=True)
+def test_the_only_node_with_cores_dies_while_it_prepares_and_the_next_one_ends_with_the_same_bytes(
+    prepared: Path, in_parts: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    manifest = run_dir / "data" / "manifest.json"
+    with ray_site(head_cores=0) as site, submitted(site, prepared, run_dir, PARTS, "--no-trial"):
+        wait_for(lambda: list(run_dir.glob("data/.work/records/*.json")))
+        assert site.both.kill(1) > 0
+        assert not manifest.exists()
+        site.start_worker()
+        wait_for(manifest.is_file)
+    assert digests(run_dir / "data") == digests(in_parts / "data")
+
+
+@needs("ip", root=True)
 def test_a_node_dies_while_it_trains_and_the_other_goes_on(
     prepared: Path, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -135,6 +149,7 @@ def test_a_node_dies_while_it_trains_and_the_other_goes_on(
 def test_a_node_dies_while_it_prepares_and_while_it_trains_and_the_run_ends_well(
     prepared: Path, in_parts: Path, tmp_path: Path
 ) -> None:
+    spanwright(prepared, "train", "small.yaml", PARTS, f"data.dir={in_parts / 'data'}", f"run.dir={in_parts}")
     run_dir = tmp_path / "run"
     with ray_site() as site, submitted(site, prepared, run_dir, PARTS):
         kill_while_it_prepares(site, run_dir)
