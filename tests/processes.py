@@ -1,11 +1,21 @@
-"""Processes that a test holds still, so that what it does to their run comes before the run goes on."""
+"""Processes that a test waits for, or holds still so that what it does to their run comes before the run goes on."""
 
 import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 400.0) -> Any:
+    """The first true value of `what()`; its last one when the time is up (a loaded machine takes its time)."""
+    deadline = time.monotonic() + seconds
+    while not (value := what()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert value, f"not within {seconds:.0f} s"
+    return value
 
 
 @contextlib.contextmanager

@@ -66,25 +66,27 @@ def test_a_preparation_starts_its_own_workers_and_ends_them(
     report = prepare(small_config(corpus, workers=1), out)
     assert dataset_files(out) == dataset_files(reference)
     assert not report.did_nothing
+    assert prepare_without_ray(small_config(corpus), out) == "did nothing"
+    assert not list(Path("/tmp").glob(f"spanwright-ray-{os.getpid()}-*"))
+
+
+def prepare_without_ray(config: Any, out: Path) -> str:
+    """Prepare in a process of its own, which must not import Ray; whether there was anything to do."""
     code = (
         "import sys; from pathlib import Path; from data_prep.driver import DataConfig, prepare\n"
         "report = prepare(DataConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]))\n"
-        "assert report.did_nothing; assert 'ray' not in sys.modules"
+        "assert 'ray' not in sys.modules\n"
+        "print('did nothing' if report.did_nothing else 'prepared', end='')"
     )
-    again = [sys.executable, "-c", code, small_config(corpus).model_dump_json(), str(out)]
-    subprocess.run(again, check=True)
-    assert not list(Path("/tmp").glob(f"spanwright-ray-{os.getpid()}-*"))
+    command = [sys.executable, "-c", code, config.model_dump_json(), str(out)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def test_a_corpus_of_one_unit_is_prepared_without_workers(
     make_inline: Any, corpus: Path, small_config: MakeConfig, dataset_files: Files, tmp_path: Path
 ) -> None:
     config = small_config(corpus / "json", split_bytes=2**20, stages=["dedup"], columns={"weight": "idf"})
-    code = (
-        "import sys; from pathlib import Path; from data_prep.driver import DataConfig, prepare\n"
-        "prepare(DataConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2])); assert 'ray' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code, config.model_dump_json(), str(tmp_path / "out")], check=True)
+    assert prepare_without_ray(config, tmp_path / "out") == "prepared"
     make_inline().build(config, tmp_path / "reference")
     assert dataset_files(tmp_path / "out") == dataset_files(tmp_path / "reference")
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.browser import open_browser
 from tests.e2e.conftest import SMALL_RUN, SPANWRIGHT, spanwright
+from tests.launch.conftest import steps_done
+from tests.processes import wait_for
 
 STEPS = 60
 
@@ -84,12 +86,6 @@ def losses_of(run: Path) -> list[str]:
     return [record["loss_hex"] for record in records if "loss" in record]
 
 
-def steps_done(run: Path) -> int:
-    path = run / "train/metrics.jsonl"
-    whole_lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    return max((json.loads(line)["step"] for line in whole_lines), default=0)
-
-
 def ranks_of(launcher: int) -> list[int]:
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
     return [int(child) for child in children]
@@ -115,17 +111,12 @@ def test_a_run_killed_at_three_random_points_ends_with_the_same_weights(prepared
 def kill_at_step(command: list[str], run: Path, step: int, victim: str, delay: float) -> None:
     """SIGKILL the launcher or one rank, a moment after `step` is in the metrics; then nothing of the run is left."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 600
-    while steps_done(run) < step:
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: process.poll() is not None or steps_done(run) >= step)
+    assert process.poll() is None, "the run ended before it could be killed"
     ranks = ranks_of(process.pid)
     assert len(ranks) == 2
     time.sleep(delay)
     os.kill(process.pid if victim == "launcher" else ranks[int(victim[-1])], signal.SIGKILL)
     code = process.wait(timeout=300)
     assert code == (-signal.SIGKILL if victim == "launcher" else 1)
-    while any(Path(f"/proc/{rank}").exists() for rank in ranks):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: not any(Path(f"/proc/{rank}").exists() for rank in ranks))

@@ -7,8 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +37,6 @@ training:
 checkpoint: {{save_every: 4}}
 evaluation: {{fill_in: 0}}
 """
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 400.0) -> Any:
-    """The first true value of `what()`; its last one when the time is up (a loaded machine takes its time)."""
-    deadline = time.monotonic() + seconds
-    while not (value := what()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert value, f"not within {seconds:.0f} s"
-    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:

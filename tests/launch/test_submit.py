@@ -14,8 +14,8 @@ from launch.clusters.preflight import preflight, token_problem, try_one_step
 from launch.jobs import cancel_jobs, job_states
 from launch.submit import process_id
 from pipeline.config import RunConfig, load_config
-from tests.launch.conftest import paused, read_json, spanwright, steps_done, wait_for
-from tests.processes import is_told_to_stop
+from tests.launch.conftest import paused, read_json, spanwright, steps_done
+from tests.processes import is_told_to_stop, wait_for
 
 
 def test_a_run_in_the_background_is_cancelled_saves_and_continues_to_the_undisturbed_weights(

@@ -1,8 +1,6 @@
 """Many samples found and copied at once: the text of the samples one by one, in every kind of stream."""
 
 import multiprocessing
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -10,21 +8,14 @@ import numpy as np
 import pytest
 
 from data_prep.errors import CorruptionError
-from data_prep.shards import (
-    ChunkBuilder,
-    Column,
-    Dataset,
-    ShardWriter,
-    build_manifest,
-    describe_tokenizer,
-    write_manifest,
-)
+from data_prep.shards import Column, Dataset
 from pipeline.block_reader import BlockReader, Samples
 from pipeline.corruption.pieces import Pieces, gather_pieces
 from pipeline.kernels.reading import cpu
 from pipeline.phases import PhasedStream
 from pipeline.stream import Stream, StreamConfig
 from pipeline.token_columns import WantedColumn
+from tests.shards import Documents, with_damaged_token, write_columned
 
 COLUMNS = {
     "weight": Column(dtype="uint8", per="token"),
@@ -44,27 +35,19 @@ CONFIGS = {
 def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """Five shards of several chunks each, and one whose documents are all empty; weights follow from the tokens."""
     folder, vocab_size = tmp_path_factory.mktemp("dataset"), 1000 if request.param == "uint16" else 70_000
-    (folder / "tokenizer").mkdir()
-    entries = []
-    for shard in range(6):
-        builder = ChunkBuilder(request.param, 500)
-        with ShardWriter(folder, f"shard-{shard:05d}", (64,)) as writer:
-            for document_id, tokens in documents(shard, vocab_size):
-                columns = {"weight": (tokens % 251).astype(np.uint8), "spans": SPANS[: 2 * (len(tokens) > 9)]}
-                if chunk := builder.add(document_id, tokens, columns):
-                    writer.add(chunk)
-            if chunk := builder.finish():
-                writer.add(chunk)
-        entries.append(writer.entry)
-    tokenizer = describe_tokenizer(folder, "tokenizer", "00", vocab_size)
-    write_manifest(folder, build_manifest("tests", tokenizer, {"train": entries}, {}, {}, COLUMNS))
+    write_columned(folder, (documents(shard, vocab_size) for shard in range(6)), COLUMNS, 500, vocab_size)
     return folder
 
 
-def documents(shard: int, vocab_size: int) -> Iterator[tuple[str, np.ndarray]]:
+def documents(shard: int, vocab_size: int) -> Documents:
     for number in range(40):
         length = 0 if shard == 3 else max(0, (shard * 7919 + number * 104729) % 131 - 10)
-        yield f"{shard}-{number}", (np.arange(length) * 48271 + number) % vocab_size
+        tokens = (np.arange(length) * 48271 + number) % vocab_size
+        yield (
+            f"{shard}-{number}",
+            tokens,
+            {"weight": (tokens % 251).astype(np.uint8), "spans": SPANS[: 2 * (length > 9)]},
+        )
 
 
 def open_stream(folder: Path, kind: str = "document", columns: tuple[str, ...] = (), **options: object) -> Stream:
@@ -148,12 +131,7 @@ def test_where_the_kernel_cannot_read_samples_are_read_one_by_one(folder, monkey
 
 
 def test_damaged_tokens_are_refused_by_the_samples_that_touch_them(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "damaged")
-    path = tmp_path / "damaged" / "shard-00001.tar"
-    data = bytearray(path.read_bytes())
-    data[512 + 128] ^= 1  # the first token of the first chunk
-    path.write_bytes(data)
-    stream = open_stream(tmp_path / "damaged")
+    stream = open_stream(with_damaged_token(folder, tmp_path / "damaged", shard=1))
     refused = 0
     for position in range(len(stream)):
         if stream.locate(position).chunk == stream.split.first_chunk(1):

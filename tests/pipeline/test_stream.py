@@ -12,6 +12,7 @@ from data_prep.errors import CorruptionError, InputError
 from data_prep.shards import Dataset, build_chunks, build_manifest, describe_tokenizer, write_manifest, write_shard
 from pipeline.sample import Sample
 from pipeline.stream import Stream, StreamConfig
+from tests.shards import with_damaged_token
 
 VOCAB_SIZE = 70_000  # needs uint32
 CONFIG = StreamConfig(window=64, block_shards=2)
@@ -178,12 +179,7 @@ def test_bounded_memory_gives_the_same_samples(folder, monkeypatch):
 
 
 def test_damaged_tokens_are_refused_at_the_sample_that_touches_them(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "damaged")
-    path = tmp_path / "damaged" / "shard-00003.tar"
-    data = bytearray(path.read_bytes())
-    data[512 + 128] ^= 1  # the first token of the first chunk
-    path.write_bytes(data)
-    stream = open_stream(tmp_path / "damaged")
+    stream = open_stream(with_damaged_token(folder, tmp_path / "damaged", shard=3))
     first = stream.split.first_chunk(3)
     refused = 0
     for position in range(len(stream)):

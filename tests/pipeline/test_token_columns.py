@@ -6,21 +6,14 @@ import numpy as np
 import pytest
 
 from data_prep.errors import InputError
-from data_prep.shards import (
-    ChunkBuilder,
-    Column,
-    Dataset,
-    ShardWriter,
-    build_manifest,
-    describe_tokenizer,
-    write_manifest,
-)
+from data_prep.shards import Column, Dataset
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import IGNORED_LABEL
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.corruption import Corruption
 from pipeline.stream import Stream, StreamConfig
 from pipeline.token_columns import BEGINS, CONTINUES, OUTSIDE, WantedColumn, token_column
+from tests.shards import Documents, write_columned
 
 TYPES = {
     "weight": Column(dtype="uint8", per="token"),
@@ -33,23 +26,15 @@ NESTED = np.array([[1, 6, 1], [2, 4, 0], [4, 7, 0], [8, 9, 0]], np.int32)  # sta
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two shards of documents whose weights follow from their tokens; every document of 10 or more has NESTED spans."""
     folder = tmp_path_factory.mktemp("dataset")
-    (folder / "tokenizer").mkdir()
-    entries = []
-    for shard in range(2):
-        builder = ChunkBuilder("uint16", 300)
-        with ShardWriter(folder, f"shard-{shard:05d}", (64,)) as writer:
-            for number in range(40):
-                tokens = (np.arange((number * 37 + shard) % 90) * 13 + number) % 1000
-                spans = NESTED if len(tokens) >= 10 else NESTED[:0]
-                columns = {"weight": (tokens % 251).astype(np.uint8), "spans": spans}
-                if chunk := builder.add(f"{shard}-{number}", tokens, columns):
-                    writer.add(chunk)
-            if chunk := builder.finish():
-                writer.add(chunk)
-        entries.append(writer.entry)
-    tokenizer = describe_tokenizer(folder, "tokenizer", "00", 1000)
-    write_manifest(folder, build_manifest("tests", tokenizer, {"train": entries}, {}, {}, TYPES))
+    write_columned(folder, (documents(shard) for shard in range(2)), TYPES, 300)
     return folder
+
+
+def documents(shard: int) -> Documents:
+    for number in range(40):
+        tokens = (np.arange((number * 37 + shard) % 90) * 13 + number) % 1000
+        spans = NESTED if len(tokens) >= 10 else NESTED[:0]
+        yield f"{shard}-{number}", tokens, {"weight": (tokens % 251).astype(np.uint8), "spans": spans}
 
 
 def stream(folder: Path, *columns: WantedColumn) -> Stream:

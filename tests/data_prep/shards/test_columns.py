@@ -23,15 +23,12 @@ from data_prep.shards import (
     Column,
     Dataset,
     Manifest,
-    ShardWriter,
     TokenizedDocument,
     audit_dataset,
-    build_manifest,
     canonical,
-    describe_tokenizer,
-    write_manifest,
     write_shard,
 )
+from tests.shards import write_columned
 
 TYPES = {
     "words": Column(dtype="uint8", per="token"),
@@ -71,22 +68,8 @@ def documents(seed: int = 1, count: int = 50) -> list[TokenizedDocument]:
 
 
 def write(folder: Path, shards: list[list[TokenizedDocument]], types: dict[str, Column] = TYPES) -> Manifest:
-    (folder / "tokenizer").mkdir(parents=True)
-    (folder / "tokenizer" / "spiece.model").write_bytes(b"model")
-    entries = []
-    for number, shard in enumerate(shards):
-        builder = ChunkBuilder("uint16", 200)
-        with ShardWriter(folder, f"shard-{number:05d}", (64,)) as writer:
-            for document in shard:
-                if chunk := builder.add(document.id, document.token_ids, document.columns):
-                    writer.add(chunk)
-            if chunk := builder.finish():
-                writer.add(chunk)
-        entries.append(writer.entry)
-    tokenizer = describe_tokenizer(folder, "tokenizer", "ab" * 32, 1000)
-    manifest = build_manifest("columns", tokenizer, {"train": entries}, {}, {}, types)
-    write_manifest(folder, manifest)
-    return manifest
+    named = ([(document.id, document.token_ids, document.columns) for document in shard] for shard in shards)
+    return write_columned(folder, named, types, chunk_tokens=200)
 
 
 def plain(document: TokenizedDocument) -> tuple[str, list, dict[str, list]]:

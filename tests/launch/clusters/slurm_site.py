@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.launch.conftest import wait_for
+from tests.processes import wait_for
 
 CONFIG = """\
 ClusterName=here

@@ -20,7 +20,8 @@ from launch.ranks import log_of
 from pipeline.config import fingerprint, load_config, load_run, save_config
 from tests.conftest import needs
 from tests.launch.clusters.namespaces import HEAD, INTERFACE, WORKER, Namespaces, namespaces
-from tests.launch.conftest import SPANWRIGHT, beat_in, read_json, steps_done, wait_for
+from tests.launch.conftest import SPANWRIGHT, beat_in, read_json, steps_done
+from tests.processes import wait_for
 
 CLUSTER = f"""\
 kind: hostfile

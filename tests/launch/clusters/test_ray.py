@@ -19,16 +19,8 @@ from pipeline.config import load_config
 from tests.conftest import needs
 from tests.launch.clusters.namespaces import INTERFACE
 from tests.launch.clusters.ray_site import RaySite, ray_site
-from tests.launch.conftest import (
-    SPANWRIGHT,
-    STEPS,
-    paused,
-    read_json,
-    spanwright,
-    steps_done,
-    wait_for,
-)
-from tests.processes import is_told_to_stop
+from tests.launch.conftest import SPANWRIGHT, STEPS, paused, read_json, spanwright, steps_done
+from tests.processes import is_told_to_stop, wait_for
 
 CLUSTER = """\
 kind: ray

@@ -14,8 +14,8 @@ import pytest
 from launch.nodes.attempts import read_attempts
 from tests.conftest import needs
 from tests.launch.clusters.slurm_site import slurm, slurm_site
-from tests.launch.conftest import SPANWRIGHT, STEPS, paused, read_json, steps_done, wait_for
-from tests.processes import is_told_to_stop
+from tests.launch.conftest import SPANWRIGHT, STEPS, paused, read_json, steps_done
+from tests.processes import is_told_to_stop, wait_for
 
 CLUSTER = """\
 kind: slurm

@@ -10,7 +10,8 @@ import pytest
 
 from launch.nodes.attempts import read_attempts
 from launch.status import status_of
-from tests.launch.conftest import SPANWRIGHT, beat_in, read_json, start, wait_for
+from tests.launch.conftest import SPANWRIGHT, beat_in, read_json, start
+from tests.processes import wait_for
 
 CLUSTER = """\
 kind: hostfile

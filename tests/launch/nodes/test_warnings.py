@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from launch.status import status_of
-from tests.launch.conftest import read_json, start, steps_done, wait_for
+from tests.launch.conftest import read_json, start, steps_done
+from tests.processes import wait_for
 
 pytestmark = pytest.mark.long
 

@@ -4,11 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
+
+from tests.pipeline.kernels.gpu import needs_gpu
 
 from .conftest import losses, result
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+pytestmark = needs_gpu
 SHOWN = {"evaluate_every": 4, "heldout_samples": 3, "log_every": 1}
 
 

@@ -9,7 +9,6 @@ import termios
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from data_prep.errors import CorruptionError
 from data_prep.tokenizer.special import SpecialTokens
@@ -165,28 +164,18 @@ def test_a_terminal_gets_two_lines_that_change_and_lines_that_stay(monkeypatch):
     assert written.rfind("\x1b[?25h") > written.rfind("\x1b[?25l"), "the cursor stays hidden"
 
 
-def test_a_measured_peak_is_never_below_what_training_reaches(tmp_path):
-    with process_group(tmp_path):
-        peak = MeasuredPeak(torch.device("cpu"), torch.float32)
-        measured = peak.flops_per_second
-        assert measured > 0
-        assert peak.share(measured / 4) == 0.25
-        assert peak.share(1000 * measured) == 1.0, "the machine was slow when it was measured"
-        assert peak.share(measured) == 0.001
-        for step in range(1, 4):
-            peak(report(step))
-        assert peak.flops_per_second == 1000 * measured, "measuring again forgets nothing"
+@pytest.mark.usefixtures("process_group")
+def test_a_measured_peak_is_never_below_what_training_reaches():
+    peak = MeasuredPeak(torch.device("cpu"), torch.float32)
+    measured = peak.flops_per_second
+    assert measured > 0
+    assert peak.share(measured / 4) == 0.25
+    assert peak.share(1000 * measured) == 1.0, "the machine was slow when it was measured"
+    assert peak.share(measured) == 0.001
+    for step in range(1, 4):
+        peak(report(step))
+    assert peak.flops_per_second == 1000 * measured, "measuring again forgets nothing"
     assert Peak(1e10).share(2e10) == 2.0, "a given one is taken at its word"
-
-
-@contextlib.contextmanager
-def process_group(folder):
-    if dist.is_initialized():  # by tests of another folder, whose group is one rank too
-        yield
-        return
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 def test_durations_read_well():

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pipeline.checkpoint.load import newest_valid, saved_steps
 from pipeline.training.metrics import read_metrics
 from pipeline.training.profile_request import WantedSteps, request_profile, requested_profile
-from tests.processes import held_still, is_told_to_stop
+from tests.processes import held_still, is_told_to_stop, wait_for
 
 from .conftest import launch_command, losses, metrics, result, run_ranks
 
@@ -219,9 +219,7 @@ def test_asked_to_stop_by_any_signal_a_run_saves_its_last_step_and_goes_on_later
         wait_for_step(run_dir, stopped_at + 1, process)
         with held_still(rank_process(run_dir, 1)) as rank:
             process.send_signal(number)
-            while not is_told_to_stop(rank, number):
-                assert process.poll() is None
-                time.sleep(0.01)
+            wait_for(lambda rank=rank, number=number: is_told_to_stop(rank, number))
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 75, errors
         assert f"asked by {number.name}".encode() in errors

@@ -1,8 +1,6 @@
 """The Triton kernels without a GPU: run by the interpreter, compiled for three architectures; with one, run there."""
 
 import json
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,20 +20,16 @@ from pipeline.kernels.attention.triton_forward import forward_kernel
 from pipeline.kernels.attention.triton_launch import DROPOUT_TILES, FIRE_TILES, TILES, Tile
 from tests.pipeline.kernels.attention.cases import BOUNDS, Case, draw_case
 from tests.pipeline.kernels.attention.interpreted import HALF
+from tests.pipeline.kernels.gpu import ROOT, TARGETS, interpreted, needs_gpu, spills
 
-ROOT = Path(__file__).parents[4]
 # float16 rounds eight times finer than bfloat16: the same bounds are generous, and a wrong term is far outside them.
 INTERPRETED_BOUNDS = {"torch.float32": BOUNDS[torch.float32], "torch.float16": BOUNDS[torch.bfloat16]}
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
 def test_the_interpreted_kernels_agree_with_float64() -> None:
     """Lengths 0 and 1, tails, shared key heads, every pattern and random bits; the results are written over NaN."""
-    module = "tests.pipeline.kernels.attention.interpreted"
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run([sys.executable, "-m", module], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    said = interpreted("tests.pipeline.kernels.attention.interpreted")
+    lines = [json.loads(line) for line in said.splitlines()]
     assert [line["dtype"] for line in lines].count("torch.float16") == len(HALF)
     assert len(lines) >= 24 + len(HALF)
     for line in lines:
@@ -44,11 +38,6 @@ def test_the_interpreted_kernels_agree_with_float64() -> None:
             assert error <= bound, f"{line['case']}: {name} in {line['dtype']} is {error:.2g} off"
 
 
-TARGETS = {
-    "sm_80": GPUTarget("cuda", 80, 32),
-    "sm_90": GPUTarget("cuda", 90, 32),
-    "gfx942": GPUTarget("hip", "gfx942", 64),
-}
 SHARED_BYTES = {"sm_80": 99 * 1024, "sm_90": 227 * 1024, "gfx942": 64 * 1024}
 KERNELS = {"forward": forward_kernel, "queries": backward_queries, "keys": backward_keys}
 NARROW = ("q", "k", "v", "out", "grad_out", "grad_q", "grad_k", "grad_v")
@@ -87,16 +76,6 @@ def compiled(kernel: Any, tile: Tile, target: GPUTarget, head_dim: int, absent: 
     aligned = [name for name, kind in signature.items() if kind[0] == "*" or name.endswith(("_row", "_head"))]
     attributes = {(names.index(name),): [["tt.divisibility", 16]] for name in aligned}
     return triton.compile(ASTSource(kernel, signature, values, attributes), target=target, options=tile.options)
-
-
-def spills(kernel: Any, folder: Path) -> int:
-    """Bytes (NVIDIA: of the cubin's stack, where nothing else of ours lies) or registers (AMD) spilled to memory."""
-    if "amdgcn" in kernel.asm:
-        return int(re.search(r"\.vgpr_spill_count:\s*(\d+)", kernel.asm["amdgcn"])[1])
-    (folder / "kernel.cubin").write_bytes(kernel.asm["cubin"])
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    usage = subprocess.run([tool, "-res-usage", folder / "kernel.cubin"], capture_output=True, text=True, check=True)
-    return sum(int(number) for number in re.findall(r"(?:STACK|LOCAL):(\d+)", usage.stdout))
 
 
 @pytest.mark.parametrize("head_dim", [64, 128])

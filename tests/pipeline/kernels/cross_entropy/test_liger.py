@@ -1,9 +1,6 @@
 """Cross entropy on a GPU without one: Liger's kernel run by the interpreter, compiled for three architectures."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +10,14 @@ import triton
 from triton.compiler import ASTSource
 
 from pipeline.kernels.cross_entropy import liger, linear, linear_cross_entropy_sum, reference
-from tests.pipeline.kernels.attention.test_triton import TARGETS, needs_gpu, spills
+from tests.pipeline.kernels.gpu import TARGETS, interpreted, needs_gpu, spills
 
-ROOT = Path(__file__).parents[4]
 # float16: logits, probabilities and the products' results are rounded in turn, eight times finer than bfloat16.
 BOUNDS = {"torch.float32": 1e-6, "torch.float16": 2**-9}
 
 
 def test_the_interpreted_kernel_gives_torchs_sum_and_gradients() -> None:
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-m", "tests.pipeline.kernels.cross_entropy.interpreted"]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    lines = [json.loads(line) for line in interpreted("tests.pipeline.kernels.cross_entropy.interpreted").splitlines()]
     assert len(lines) == 8
     for line in lines:
         for name, error in line["errors"].items():

@@ -1,15 +1,11 @@
 """Masking on a device: without one, by Triton's interpreter and compiled for three architectures; with one, there."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import triton
-from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from data_prep.errors import InputError
@@ -17,6 +13,7 @@ from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.pieces import gather_pieces
 from pipeline.kernels import masking
 from pipeline.kernels.masking import device, triton_units
+from tests.pipeline.kernels.gpu import TARGETS, interpreted, needs_gpu
 from tests.pipeline.kernels.masking.cases import (
     COLUMNS,
     LONG,
@@ -26,32 +23,22 @@ from tests.pipeline.kernels.masking.cases import (
     save_similar_table,
 )
 
-ROOT = Path(__file__).parents[4]
-TARGETS = {
-    "sm_80": GPUTarget("cuda", 80, 32),
-    "sm_90": GPUTarget("cuda", 90, 32),
-    "gfx942": GPUTarget("hip", "gfx942", 64),
-}
 NUMBERS = {"num_units": "i32", "key_low": "i32", "key_high": "i32", "purposes": "i32", "BLOCKS": "constexpr"}
 
 
-def interpreted(*numbers: int) -> int:
+def agreed(*numbers: int) -> int:
     """How many pieces agreed; `numbers` are what the program is asked for."""
-    command = [sys.executable, "-m", "tests.pipeline.kernels.masking.interpreted", *map(str, numbers)]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return int(run.stdout)
+    return int(interpreted("tests.pipeline.kernels.masking.interpreted", *numbers))
 
 
 def test_the_device_gives_the_kernels_bits_on_pieces_of_any_length() -> None:
     """Every select, replace and layout is among every eleventh combination; pieces of 0 to 8,192 tokens."""
-    assert interpreted(1, 11, 1) > 500
+    assert agreed(1, 11, 1) > 500
 
 
 @pytest.mark.long
 def test_the_device_gives_the_kernels_bits_on_20_000_pieces_of_every_combination() -> None:
-    assert interpreted(3, 1, 3) > 20_000
+    assert agreed(3, 1, 3) > 20_000
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -73,7 +60,7 @@ def test_a_corruption_that_the_device_cannot_do_is_refused(monkeypatch: pytest.M
         masking.check_device(config, torch.device("cuda"))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@needs_gpu
 @pytest.mark.parametrize(("select", "replace", "layout"), LONG)
 def test_on_a_gpu_the_bits_are_the_kernels(select: dict, replace: dict, layout: dict, tmp_path: Path) -> None:
     save_similar_table(tmp_path)

@@ -1,9 +1,6 @@
 """The row-wise kernels in Triton without a GPU: run by the interpreter, compiled for three architectures."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +11,12 @@ from triton.compiler import ASTSource
 
 from pipeline.kernels import rows
 from pipeline.kernels.rows import reference, triton_rows
-from tests.pipeline.kernels.attention.test_triton import TARGETS, needs_gpu, spills
+from tests.pipeline.kernels.gpu import TARGETS, interpreted, needs_gpu, spills
 from tests.pipeline.kernels.rows.cases import BOUNDS, dropout_cases, smooth_cases
-
-ROOT = Path(__file__).parents[4]
 
 
 def test_the_interpreted_kernels_agree_with_the_reference() -> None:
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-m", "tests.pipeline.kernels.rows.interpreted"]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    lines = [json.loads(line) for line in interpreted("tests.pipeline.kernels.rows.interpreted").splitlines()]
     assert len([line for line in lines if "errors" in line]) == len([line for line in lines if "same" in line]) == 20
     for line in lines:
         assert line.get("same", True), f"{line['case']} in {line['dtype']} has other bits"
