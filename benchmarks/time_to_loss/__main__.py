@@ -31,9 +31,9 @@ from launch.stages import run_stages
 from pipeline.checkpoint.load import step_folder
 from pipeline.checkpoint.weights import CheckpointWeights
 from pipeline.config import RunConfig, load_config
+from pipeline.evaluation.objective import first_objective
 from pipeline.export.huggingface import export_hf
 from pipeline.export.libraries import quiet_transformers
-from pipeline.objectives import build_objective
 from pipeline.training.assembly import open_data
 from pipeline.training.metrics import METRICS, read_metrics
 
@@ -66,8 +66,8 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
     judge, documents = Judge(dataset, given.window), _documents_in_batch(dataset, given)
     curves: dict[str, dict[float, Curve]] = {"ours": {}, "eager": {}}
     with tempfile.TemporaryDirectory(prefix="time_to_loss-") as name:
-        for rate in given.rates:
-            config = _config(Path(name) / f"rate-{rate:g}", dataset, rate, given)
+        configs = {rate: _config(Path(name) / f"rate-{rate:g}", dataset, rate, given) for rate in given.rates}
+        for rate, config in configs.items():
             frame.note(f"ours, learning rate {rate:g}")
             curves["ours"][rate] = _ours(config, judge, given.every)
             frame.note(f"eager, learning rate {rate:g}")
@@ -75,8 +75,7 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
         rate = _best(curves["eager"])
         for peer in PEERS[1:]:
             frame.note(f"{peer}, learning rate {rate:g}")
-            like = _config(Path(name) / f"rate-{rate:g}", dataset, rate, given)
-            curves[peer] = {rate: _peer(peer, like, documents, given)}
+            curves[peer] = {rate: _peer(peer, configs[rate], documents, given)}
     best = {name: found[_best(found)] for name, found in curves.items()}
     figures: dict[str, Any] = {
         name: {
@@ -123,8 +122,8 @@ def _as_stock(config: RunConfig, step: int | None) -> Any:
     """Our model after `step` steps (None: before the first) as transformers loads it."""
     data = open_data(config)
     if step is None:
-        objective = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
-        weights: Any = {name: value.detach() for name, value in objective.named_parameters()}
+        first = first_objective(config, data.tokenizer.vocab_size)
+        weights: Any = {name: value.detach() for name, value in first.named_parameters()}
     else:
         weights = CheckpointWeights(step_folder(config.checkpoints, step))
     with tempfile.TemporaryDirectory() as folder:
@@ -160,10 +159,13 @@ def _to_losses(curve: Curve, losses: Sequence[float]) -> dict[str, float | None]
 
 
 def _ratios(best: dict[str, Curve], losses: Sequence[float]) -> dict[str, float | None]:
-    """How many times the seconds and tokens of ours each peer takes to the lowest of `losses` that all reach."""
+    """How many times the seconds and tokens of ours each peer takes to the lowest of `losses` that all reach.
+
+    By training: one that first weights have already says nothing.
+    """
     for loss in sorted(losses):
         points = {name: reached(curve, loss) for name, curve in best.items()}
-        found = {name: point for name, point in points.items() if point is not None}
+        found = {name: point for name, point in points.items() if point is not None and point.step > 0}
         if len(found) == len(best):
             ours = found["ours"]
             return {

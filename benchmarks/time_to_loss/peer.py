@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -34,13 +33,13 @@ def train(given: argparse.Namespace) -> Iterator[Point]:
     )
     forward = peers.compiled(model, given.name)
     for batch in batches[:2] if given.name != "eager" else ():
-        _backward(forward, batch)
+        peers.backward(forward, batch)
         model.zero_grad(set_to_none=True)
     tokens, seconds = 0, 0.0
     yield Point(0, 0, 0.0, judge.loss(model))
     for step, batch in enumerate(batches):
         started = time.perf_counter()
-        _backward(forward, batch)
+        peers.backward(forward, batch)
         torch.nn.utils.clip_grad_norm_(model.parameters(), training.max_grad_norm)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(training, step)
@@ -58,12 +57,6 @@ def _batches(dataset: Path, window: int, batch: int, count: int, one_shape: bool
     epochs = (corpus.collated(dataset, "train", window, batch, least, seed=seed) for seed in itertools.count(2))
     made = itertools.islice(itertools.chain.from_iterable(epochs), count)
     return [{name: torch.from_numpy(values) for name, values in one.items()} for one in made]
-
-
-def _backward(forward: Any, batch: Tensors) -> None:
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = forward(**batch).loss
-    loss.backward()
 
 
 if __name__ == "__main__":

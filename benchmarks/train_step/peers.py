@@ -65,15 +65,21 @@ def compiled(model: T5ForConditionalGeneration, name: str) -> Any:
     return model if name == "eager" else torch.compile(model, dynamic=name == "compiled_dynamic")
 
 
+def backward(forward: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The loss of a batch, whose gradients are added to those of the model."""
+    with torch.autocast("cpu", torch.bfloat16):
+        loss: torch.Tensor = forward(**batch).loss
+    loss.backward()
+    return loss
+
+
 def _train(model: T5ForConditionalGeneration, batches: list[dict[str, torch.Tensor]], name: str) -> list[float]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
     forward = compiled(model, name)
     seconds = []
     for batch in batches:
         started = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = forward(**batch).loss
-        loss.backward()
+        loss = backward(forward, batch)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

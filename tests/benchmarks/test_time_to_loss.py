@@ -25,7 +25,7 @@ def test_the_command_trains_and_judges_every_contender(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "benchmarks.time_to_loss", "--json", "--vocab-size", "1000", "--window", "96",
         "--model", "{d_model: 32, d_kv: 8, d_ff: 64, num_layers: 1, num_heads: 2}", "--batch", "8", "--steps", "8",
-        "--every", "4", "--rates", "1e-3", "1e-2", "--losses", "8.0", "5.0", "1.0", "--cache", str(tmp_path),
+        "--every", "4", "--rates", "1e-3", "1e-2", "--losses", "7.2", "5.0", "1.0", "--cache", str(tmp_path),
     ]  # fmt: skip
     outcome = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     curves = outcome["figures"]["curves"]
