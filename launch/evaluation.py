@@ -18,6 +18,8 @@ from pipeline.config import load_config
 from pipeline.config_files import RUN_CONFIG_NAME, load_tree
 from pipeline.validation import validate_tree
 
+_ANY_WIDTH = 10_000
+
 
 @dataclass(frozen=True)
 class Request:
@@ -67,12 +69,15 @@ def evaluate_request(request: Request) -> None:
 
     with _texts_from(request) as data:
         place, found = _ask(request, data)
+        for line in place.skipped:
+            detail(line)
         for name, figures in found:
             if request.as_json:
                 continue
             if isinstance(figures, Figures):
-                console.print(figures_table(name, figures))
-                console.print()
+                for each in figures_tables(name, figures, console.width):
+                    console.print(each)
+                    console.print()
             else:
                 detail(figures)
     if request.as_json:
@@ -81,13 +86,29 @@ def evaluate_request(request: Request) -> None:
         detail(str(place.path))
 
 
-def figures_table(name: str, figures: Any) -> Table:
-    """A row for all and one for each group, a column for each metric."""
+def figures_tables(name: str, figures: Any, width: int) -> Iterator[Table]:
+    """A row for all and one for each group, a column for each metric: as many tables as it takes to fit `width`."""
     groups = [(f"{kind} {group}", own) for kind, named in figures.groups.items() for group, own in named.items()]
     rows = [("all", figures.metrics), *groups]
     columns = list(dict.fromkeys(metric for _, own in rows for metric in own))
-    cells = [(label, *(_cell(own.get(metric)) for metric in columns)) for label, own in rows]
-    return table((name, *columns), cells, numeric=columns)
+    while columns:
+        # From the widest to one column alone, which may be too wide.
+        tables = (_figures_table(name, columns[:number], rows) for number in range(len(columns), 0, -1))
+        made = next((made for made in tables if _width(made) <= width), _figures_table(name, columns[:1], rows))
+        yield made
+        columns = columns[len(made.columns) - 1 :]
+
+
+def _width(made: Table) -> int:
+    return console.measure(made, options=console.options.update(width=_ANY_WIDTH)).maximum
+
+
+def _figures_table(name: str, columns: Sequence[str], rows: Sequence[tuple[str, Any]]) -> Table:
+    """The rows that have any of these metrics."""
+    told = [(label, own) for label, own in rows if any(metric in own for metric in columns)]
+    return table(
+        (name, *columns), [(label, *(_cell(own.get(metric)) for metric in columns)) for label, own in told], columns
+    )
 
 
 def _cell(figure: Any) -> str:

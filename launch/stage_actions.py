@@ -120,6 +120,7 @@ def evaluate(config: RunConfig) -> Result:
         "heldout_loss_after": result["heldout_loss_after"],
         "probes": {name: {key: probe[key] for key in ("metrics", "groups")} for name, probe in probes.items()},
         "results": str(place.path),
+        "skipped": list(place.skipped),
         "filled_in": fill_in_snippets(config),
         "not_filled_in": why_not_filled_in(config),
     }
@@ -178,17 +179,22 @@ def _about_train(config: RunConfig, result: Result) -> Iterator[str]:
 def _about_export(config: RunConfig, result: Result) -> Iterator[str]:
     if not result:
         yield "nothing to export (export.to is empty)"
+    yield from dict.fromkeys(line for figures in result.values() for line in figures.get("skipped", []))
     for target, figures in result.items():
-        yield from (f"{target}: {line}" if len(result) > 1 else line for line in _about_target(figures))
+        yield from (f"{target}: {line}" if len(result) > 1 else line for line in _about_target(target, figures))
+        kept = config.export.encoder_layers
+        if kept and target in ("encoder", "sentence-transformers"):
+            yield f"its first {kept} of {config.model.num_layers} layers (--layers all keeps all)"
         yield _shown(config.export_dir / target)
 
 
-def _about_target(figures: Result) -> Iterator[str]:
+def _about_target(target: str, figures: Result) -> Iterator[str]:
     what = next(name for name in ("logits", "states", "vectors") if name in figures)
     compared, ids = figures[what], figures["tokenizer"]
+    computed = "onnxruntime's float32" if target == "onnx" else "float64"
     yield (
         f"{what} differ by at most {compared['max_abs_difference']:.1e} from the trained model's "
-        f"({compared['sequences']} held-out sequences, float64, allowed {figures['tolerance']:.0e})"
+        f"({compared['sequences']} held-out sequences, {computed}, allowed {figures['tolerance']:.0e})"
     )
     ties = f" ({ids['ties']} texts cut differently at equal scores)" if ids["ties"] else ""
     yield f"the same token ids on {ids['texts'] - ids['ties']} of {ids['texts']} held-out texts{ties}"
@@ -196,6 +202,7 @@ def _about_target(figures: Result) -> Iterator[str]:
 
 def _about_evaluate(config: RunConfig, result: Result) -> Iterator[str]:
     before, after = result["heldout_loss_before"], result["heldout_loss_after"]
+    yield from result.get("skipped", [])
     if before and after:
         yield f"held-out loss {before:.3f} at step 0, {after:.3f} now ({1 - after / before:.0%} lower)"
     else:

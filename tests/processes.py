@@ -3,6 +3,9 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +19,22 @@ def wait_for(what: Callable[[], Any], seconds: float = 400.0) -> Any:
         time.sleep(0.02)
     assert value, f"not within {seconds:.0f} s"
     return value
+
+
+# -I and -S: nothing of the environment, and no site-packages whose .pth files would bring the project back.
+_ELSEWHERE = """
+import importlib.util, sys
+sys.path.append({packages!r})
+for name in ("pipeline", "data_prep", "launch"):
+    assert importlib.util.find_spec(name) is None, f"{{name}} can be imported here"
+"""
+
+
+def run_without_project(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python `code` in `cwd` where the installed libraries can be imported and this project cannot."""
+    code = _ELSEWHERE.format(packages=sysconfig.get_path("purelib")) + code
+    command = [sys.executable, "-I", "-S", "-c", code]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @contextlib.contextmanager

@@ -18,13 +18,19 @@ from pipeline.checkpoint.verify import read_manifest, verify_checkpoint
 
 def newest_checkpoint(place: Place) -> Folder:
     """The newest checkpoint at `place` (RunConfig.checkpoints) that verifies; InputError when there is none."""
-    found = newest_valid(place).folder
-    if found is None:
+    return newest_and_skipped(place)[0]
+
+
+def newest_and_skipped(place: Place) -> tuple[Folder, list[str]]:
+    """The newest checkpoint at `place` that verifies, and a line on each newer one that does not."""
+    found = newest_valid(place)
+    if found.folder is None:
+        damaged = f": {found.problems[0][1]}" if found.problems else ""
         raise InputError(
-            f"{open_store(place).place}: no valid checkpoint; train first, or look at the run with "
+            f"{open_store(place).place}: no valid checkpoint{damaged}; train first, or look at the run with "
             "`spanwright checkpoints`"
         )
-    return found
+    return found.folder, [f"{found.folder.name} is taken: {problem}" for _, problem in found.problems]
 
 
 class CheckpointWeights(Mapping[str, Tensor]):

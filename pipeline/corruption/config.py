@@ -53,6 +53,12 @@ class MixturePart(Section):
     layout: _Layout = SentinelTargets()
 
     @property
+    def title(self) -> str:
+        """What it selects, in the words of its config."""
+        said = self.select.model_dump(mode="json", exclude_unset=True, exclude={"kind"})
+        return " ".join([self.select.kind, *(f"{name}={value}" for name, value in said.items())])
+
+    @property
     def corruption(self) -> "CorruptionConfig":
         """The part as a corruption of its own."""
         return CorruptionConfig(select=self.select, replace=self.replace, layout=self.layout)

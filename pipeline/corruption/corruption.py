@@ -105,6 +105,10 @@ class Corruption:
         own = [table_digest(self._plan.similar)] if self._plan.similar.shape[1] else []
         return own + (self._second.tables if self._second else [])
 
+    def part_at(self, position: int) -> int | None:
+        """Which part of a mixture the sample at `position` gets; None without a mixture."""
+        return None if self._mixture is None else int(self._mixture.choose(np.array([position], np.int64))[0])
+
     def apply(self, samples: Sequence[SampleLike]) -> MicroBatch:
         """The views of B samples: T = B * max_rows[view] rows and N = B * max_pieces sequences in each view."""
         pieces = self.gather(samples)

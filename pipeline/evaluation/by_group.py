@@ -1,4 +1,4 @@
-"""The held-out loss by source and by language, and in bits per byte of text.
+"""The held-out loss by source, language and part of a mixture (UL2's denoisers), and in bits per byte of text.
 
 Invariant: the same samples with the same masks as the held-out loss of training, in float32, and each label counted in
 one group of each kind: sums and counts of the groups add up to those of all. A term counts by its labels, or it is left
@@ -21,9 +21,11 @@ import torch
 from data_prep.columns.origin import lang_code
 from data_prep.tokenizer import Tokenizer
 from pipeline.batch import IGNORED_LABEL, Views
+from pipeline.corruption.corruption import Corruption
 from pipeline.evaluation.texts import LANGUAGE, source_of
 from pipeline.sample import Sample
 from pipeline.training.assembly import Data
+from pipeline.training.engine import Terms
 from pipeline.training.heldout import HeldOut
 
 ALL, OTHERS = "all", "others"
@@ -61,7 +63,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class GroupedLoss:
-    """{"all" | "source" | "language": {name: figures}}, and the loss of each held-out sample, in order."""
+    """{"all" | "source" | "language" | "part": {name: figures}}, and the loss of each held-out sample, in order."""
 
     groups: dict[str, dict[str, dict[str, Any]]]
     samples: list[float]
@@ -77,11 +79,15 @@ def heldout_by_group(objective: Any, data: Data, most: int) -> GroupedLoss:
     kinds: dict[str, dict[str, Sums]] = defaultdict(lambda: defaultdict(Sums))
     losses = []
     for sample, views in _samples(data.heldout):
+        asked: dict[tuple[bool, ...], tuple[Terms, int]] = {}
         for kind, names in _groups(sample, data).items():
             for name in dict.fromkeys(names):
-                shown = _labels_of(views, [other == name for other in names])
-                terms = _terms(objective, shown)
-                kinds[kind][name].add(terms, _label_bytes(shown, data.tokenizer))
+                kept = tuple(other == name for other in names)
+                if kept not in asked:
+                    shown = _labels_of(views, kept)
+                    asked[kept] = _terms(objective, shown), _label_bytes(shown, data.tokenizer)
+                terms, num_bytes = asked[kept]
+                kinds[kind][name].add(terms, num_bytes)
                 if kind == ALL:
                     losses.append(math.fsum(float(total) / max(count, 1) for total, count in terms.values()))
     found = {kind: largest_groups(groups, most) for kind, groups in kinds.items()}
@@ -97,12 +103,15 @@ def _samples(heldout: HeldOut) -> Iterator[tuple[Sample, Views]]:
 
 
 def _groups(sample: Sample, data: Data) -> dict[str, list[str]]:
-    """The group of each sequence, by kind."""
+    """The group of each sequence, by kind; parts only where there is a mixture."""
     documents = sample.documents
     found = {ALL: [ALL] * len(documents), "source": [source_of(part.document_id) for part in documents]}
     if LANGUAGE in data.dataset.manifest.columns:
         numbers = sample.split.chunk(sample.chunk).column(LANGUAGE)
         found["language"] = [lang_code(int(numbers[document])) or "unknown" for document in sample.document_numbers]
+    maker = data.heldout.maker if data.heldout else None
+    if isinstance(maker, Corruption) and (part := maker.part_at(sample.position)) is not None:
+        found["part"] = [f"{part}: {maker.config.mixture[part].title}"] * len(documents)
     return found
 
 
@@ -121,7 +130,7 @@ def _labels_of(views: Views, kept: Sequence[bool]) -> Views:
 
 
 @torch.no_grad()
-def _terms(objective: Any, views: Views) -> dict[str, tuple[torch.Tensor, int]]:
+def _terms(objective: Any, views: Views) -> Terms:
     """The terms of the objective that count labels."""
     without = objective.counts(_labels_of(views, []))
     if not any(view.num_labels for view in views.values()):

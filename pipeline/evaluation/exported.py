@@ -31,7 +31,7 @@ from pipeline.evaluation.model import Model, TrainedModel
 from pipeline.evaluation.onnx_graphs import OnnxModel
 from pipeline.evaluation.results import Place
 from pipeline.evaluation.run import Found, ask
-from pipeline.evaluation.stock import StockModel, class_name
+from pipeline.evaluation.stock import StockModel, class_name, config_fields
 from pipeline.evaluation.subject import Options, Subject
 from pipeline.evaluation.texts import Texts
 from pipeline.export.libraries import library, quiet_transformers
@@ -63,8 +63,7 @@ def load_export(folder: Path) -> tuple[Model, Habits, Tokenizer, Vectors | None]
         sentence_model = _sentence_model(folder)
         inner = StockModel(sentence_model[0].auto_model, tokenizer.vocab_size)
         return inner, _encoder_habits(folder, run, tokenizer.special), tokenizer, _encode_with(sentence_model)
-    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if "format_version" in fields:
+    if "format_version" in config_fields(folder):
         native = TrainedModel(load_native(folder), tokenizer.vocab_size)
         if run is None:
             raise InputError(f"{folder}: a native export is asked in the run that it was made from (RUN/export/...)")
@@ -143,6 +142,6 @@ def _encoder_habits(folder: Path, run: RunConfig | None, special: SpecialTokens)
 def _habits(folder: Path, run: RunConfig | None, special: SpecialTokens) -> Habits:
     if run is not None:
         return Habits.of_run(run, special)
-    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    longest = min(_LONGEST_TEXT, fields.get("max_position_embeddings", _LONGEST_TEXT + _OTHER_PLACES) - _OTHER_PLACES)
+    places = config_fields(folder).get("max_position_embeddings", _LONGEST_TEXT + _OTHER_PLACES)
+    longest = min(_LONGEST_TEXT, places - _OTHER_PLACES)
     return Habits.of_class(class_name(folder), special, longest)

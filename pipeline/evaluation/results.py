@@ -8,7 +8,7 @@ A probe that is asked again replaces its entry; those of other weights at the sa
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,15 @@ class Place:
     checkpoint: str | None
     weights: str | None
     """A digest of the weights that were asked."""
+    skipped: Sequence[str] = ()
+    """A line on each newer checkpoint that is damaged."""
 
     @classmethod
-    def of_run(cls, run_dir: Path, step: int, checkpoint: str | None, weights: str) -> "Place":
+    def of_run(
+        cls, run_dir: Path, step: int, checkpoint: str | None, weights: str, skipped: Sequence[str] = ()
+    ) -> "Place":
         """Of a run's step."""
-        return cls(run_dir / FOLDER / f"{step}.json", step, checkpoint, weights)
+        return cls(run_dir / FOLDER / f"{step}.json", step, checkpoint, weights, skipped)
 
     def record(self, name: str, figures: Figures) -> None:
         """Put the figures of a probe beside those that are there."""

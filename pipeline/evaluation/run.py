@@ -7,7 +7,7 @@ from data_prep.errors import CorruptionError, InputError
 from data_prep.shards import Dataset
 from pipeline.checkpoint.load import saved_steps, step_folder
 from pipeline.checkpoint.store import Folder
-from pipeline.checkpoint.weights import CheckpointWeights, hash_weights, newest_checkpoint
+from pipeline.checkpoint.weights import CheckpointWeights, hash_weights, newest_and_skipped
 from pipeline.config import RunConfig
 from pipeline.evaluation.config import EVERY, check_names, probe_names
 from pipeline.evaluation.figures import Figures
@@ -36,9 +36,9 @@ def evaluate_run(
     probe, a model that a probe does not fit.
     """
     check_names(names)
-    folder = _checkpoint(config, step)
+    folder, skipped = _checkpoint(config, step)
     weights = CheckpointWeights(folder)
-    place = Place.of_run(config.run_dir, weights.record.step, folder.name, hash_weights(weights.items()))
+    place = Place.of_run(config.run_dir, weights.record.step, folder.name, hash_weights(weights.items()), skipped)
     opened = open_data(config)
     environment = weights.record.environment
     run = RunParts(config, opened, weights, environment.get("world_size", 1), environment.get("threads"))
@@ -62,9 +62,10 @@ def ask(subject: Subject, names: Sequence[str], place: Place, lenient: bool = Fa
         yield name, figures
 
 
-def _checkpoint(config: RunConfig, step: int | None) -> Folder:
+def _checkpoint(config: RunConfig, step: int | None) -> tuple[Folder, list[str]]:
+    """The checkpoint of `step`, or the newest valid one, and what is wrong with newer ones."""
     if step is None:
-        return newest_checkpoint(config.checkpoints)
+        return newest_and_skipped(config.checkpoints)
     steps = saved_steps(config.checkpoints)
     if step not in steps:
         have = ", ".join(map(str, sorted(steps))) or "none"
@@ -74,4 +75,4 @@ def _checkpoint(config: RunConfig, step: int | None) -> Folder:
         CheckpointWeights(folder)
     except CorruptionError as error:
         raise InputError(f"--step {step}: this checkpoint is damaged: {error}") from error
-    return folder
+    return folder, []

@@ -89,13 +89,22 @@ class StockModel:
         return states_RW
 
 
-def class_name(folder: Path) -> str:
-    """The class of the model in `folder`, as its config.json says; InputError where it does not."""
+def config_fields(folder: Path) -> dict[str, Any]:
+    """What config.json in `folder` says; InputError where it cannot be read."""
     path = folder / "config.json"
     try:
-        name: str = json.loads(path.read_text(encoding="utf-8"))["architectures"][0]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{path}: names no class of transformers ({error})") from None
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; export it again") from None
+    return fields if isinstance(fields, dict) else {}
+
+
+def class_name(folder: Path) -> str:
+    """The class of the model in `folder`, as its config.json says; InputError where it does not."""
+    try:
+        name: str = config_fields(folder)["architectures"][0]
+    except (LookupError, TypeError):
+        raise InputError(f"{folder / 'config.json'}: names no class of transformers (architectures)") from None
     return name
 
 

@@ -1,13 +1,16 @@
 """The folder of an export, whatever its format.
 
 Invariant: `out` is absent, the previous export, or a complete one: everything is written to a temporary folder beside
-it, checked, flushed, and renamed. Weights are safetensors, written a tensor at a time, in files of bounded size with an
-index beside them where one is not enough.
+it, checked, flushed, and renamed. What a killed process left of such a folder goes when the next one begins. Weights
+are safetensors, written a tensor at a time, in files of bounded size with an index beside them where one is not enough.
 """
 
+import contextlib
+import fcntl
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +27,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SHARD_BYTES = 5_000_000_000  # transformers' own default is 50 GB; hubs and people prefer files they can fetch again
 INDEX_NAME = "model.safetensors.index.json"
 _SINGLE_NAME = "model.safetensors"
+_NEW = "new"
 
 Write = Callable[[Path], None]
 
@@ -45,20 +49,57 @@ def publish_folder(out: Path, write: Write, check: Write | None = None) -> Path:
     out = Path(out).absolute()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-            folder = Path(scratch) / "new"
+        with _scratch_beside(out) as scratch:
+            folder = scratch / _NEW
             folder.mkdir()
             write(folder)
             if check is not None:
                 check(folder)
             _flush(folder)
             if out.exists():
-                os.rename(out, Path(scratch) / "old")
+                os.rename(out, scratch / "old")
             os.rename(folder, out)
             sync_folder(out.parent)
     except (OSError, library("safetensors").SafetensorError) as error:
         raise SpanwrightError(f"{out}: cannot write the export: {error}") from error
     return out
+
+
+@contextlib.contextmanager
+def _scratch_beside(out: Path) -> Iterator[Path]:
+    """A new folder, which this process locks while it is there; such folders that nobody locks any more go first."""
+    prefix = f".{out.name}."
+    with contextlib.ExitStack() as stack:
+        with _locked(out.parent) as alone:  # so that none is taken for abandoned before it is locked
+            if alone:
+                _remove_abandoned(out.parent, prefix)
+            made = tempfile.TemporaryDirectory(dir=out.parent, prefix=prefix)
+            stack.enter_context(_locked(Path(made.name)))
+            stack.enter_context(made)
+        yield Path(made.name)
+
+
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    for left in parent.iterdir():
+        if left.name.startswith(prefix) and (left / _NEW).is_dir():
+            with _locked(left, fcntl.LOCK_NB) as abandoned:
+                if abandoned:
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, more: int = 0) -> Iterator[bool]:
+    """Hold the lock of `folder`; False where another process holds it, or this file system has no such locks."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | more)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, fields: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -1,7 +1,8 @@
 """The README.md of an exported folder: what the model is, what it read, how far it was trained, how to load it.
 
 Everything in it is read from the run: its config, its checkpoint's record, its metrics, its dataset's manifest, and the
-figures of the comparison that the export has just passed.
+figures of the comparison that the export has just passed. What the report in a manifest does not tell is left out:
+`spanwright prep` tells all of it, the shard format asks for none.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -100,14 +101,14 @@ def _data_rows(dataset: Dataset) -> Rows:
     documents = {name: sum(shard.documents for shard in shards) for name, shards in manifest.splits.items()}
     yield "dataset", manifest.name
     yield "documents", f"{documents.get('train', 0):,} to train on, {documents.get('heldout', 0):,} held out"
-    yield "text", f"{manifest.report['text_bytes'] / 1e6:,.1f} MB, {manifest.totals.tokens:,} tokens"
-    counts = manifest.report["summary"]["documents"]
-    for name, (number, size) in sorted(counts["languages"].items(), key=lambda row: -row[1][1])[:_MOST_ROWS]:
-        if name:
-            yield f"language {name}", f"{number:,} documents, {size / 1e6:,.1f} MB"
-    for name, (number, size) in sorted(counts["sources"].items(), key=lambda row: -row[1][1])[:_MOST_ROWS]:
-        yield f"source {name}", f"{number:,} documents, {size / 1e6:,.1f} MB"
-    for stage in manifest.report["summary"]["stages"]:
+    yield "text", _size(dataset)
+    summary = manifest.report.get("summary", {})
+    for kind in ("language", "source"):
+        counts = summary.get("documents", {}).get(f"{kind}s", {})
+        for name, (number, size) in sorted(counts.items(), key=lambda row: -row[1][1])[:_MOST_ROWS]:
+            if name:
+                yield f"{kind} {name}", f"{number:,} documents, {size / 1e6:,.1f} MB"
+    for stage in summary.get("stages", ()):
         if dropped := stage["documents_in"] - stage["documents"]:
             yield f"dropped by {stage['stage']}", f"{dropped:,} documents"
 
@@ -154,13 +155,19 @@ def _fingerprints(run: Run) -> Rows:
     yield "tokenizer", f"`{run.record.tokenizer_digest}`"
 
 
+def _size(dataset: Dataset) -> str:
+    report = dataset.manifest.report
+    size = f"{report['text_bytes'] / 1e6:,.1f} MB, " if "text_bytes" in report else ""
+    return f"{size}{dataset.manifest.totals.tokens:,} tokens"
+
+
 def _limits(dataset: Dataset) -> str:
-    size = f"{dataset.manifest.report['text_bytes'] / 1e6:,.1f} MB"
-    return f"It knows what stands in {size} of text, errors and prejudices included. Measure it on your own task first."
+    read = f"It has read {_size(dataset)}, and knows what stands there, errors and prejudices included."
+    return f"{read} Measure it on your own task first."
 
 
 def _languages(dataset: Dataset) -> list[str]:
-    found = dataset.manifest.report["summary"]["documents"]["languages"]
+    found = dataset.manifest.report.get("summary", {}).get("documents", {}).get("languages", {})
     return sorted(name for name in found if name.isalpha() and len(name) in (2, 3))[:_MOST_ROWS]
 
 

@@ -15,7 +15,7 @@ import torch
 
 from pipeline.batch import Views
 from pipeline.checkpoint.format import Record
-from pipeline.checkpoint.weights import CheckpointWeights, newest_checkpoint
+from pipeline.checkpoint.weights import CheckpointWeights, newest_and_skipped
 from pipeline.config import RunConfig
 from pipeline.export.folder import Write
 from pipeline.export.huggingface import export_encoder, export_hf
@@ -105,12 +105,13 @@ def export_run(config: RunConfig) -> Iterator[tuple[str, Figures]]:
     """
     if not config.export.to:
         return
-    checkpoint = newest_checkpoint(config.checkpoints)
+    checkpoint, skipped = newest_and_skipped(config.checkpoints)
     weights = CheckpointWeights(checkpoint)
     job = Job(config, weights, open_data(config), weights.record)
     for target in config.export.to:
         out = config.export_dir / target
-        yield target, {"folder": str(out), "checkpoint": checkpoint.name, **export_target(job, target, out)}
+        about = {"folder": str(out), "checkpoint": checkpoint.name, "skipped": skipped}
+        yield target, {**about, **export_target(job, target, out)}
 
 
 def export_target(job: Job, target: str, out: Path) -> Figures:

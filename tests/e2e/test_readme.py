@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from launch.cli import cli
 from pipeline.config import load_config
 from tests.e2e.conftest import SPANWRIGHT, python_sources, spanwright, write_jsonl
+from tests.processes import run_without_project
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 RUN_COMMAND = (
@@ -38,9 +38,7 @@ def test_the_command_leaves_a_hugging_face_model_that_loads_without_this_project
     check = (
         "ids = tokenizer('def <extra_id_0>(self):', return_tensors='pt').input_ids; print(model.generate(ids).shape)"
     )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", f"{snippet}\n{check}"], cwd=home, capture_output=True, text=True, check=False
-    )
+    done = run_without_project(f"{snippet}\n{check}", home)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("torch.Size([1, ")
 

@@ -297,6 +297,7 @@ def test_6_kills_change_no_byte_and_nobody_sees_a_torn_file(config: Path, undist
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3 * 3600)  # ten kills take two minutes of a quiet machine, and as much as an hour of a busy one
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_60_kills_over_6_seeds_change_no_byte(seed: int, config: Path, undisturbed: Path, tmp_path: Path) -> None:
     kills = Counter(worker=6, driver=3, raylet=1)

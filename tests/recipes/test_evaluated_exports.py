@@ -1,6 +1,7 @@
 """Exports are asked by the libraries that they were made for, and say what the trained model says."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,22 @@ def test_an_export_outside_of_its_run_is_asked_about_other_text(dataset: Path, t
     found = dict(evaluate_export(folder, ["state_rank", "infilling"], data=dataset)[1])
     assert found["state_rank"].settings["documents"] == found["infilling"].settings["documents"] > 0
     assert found["infilling"].settings["fills"] == "masks"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("config.json", lambda whole: whole[:40], r"config\.json: cannot be read: .*; export it again"),
+        ("config.json", lambda _: b"[]", r"config\.json: names no class of transformers"),
+        ("model.safetensors", lambda whole: whole[:-100], "MPNetForMaskedLM cannot be loaded: .*; export it again"),
+        ("spiece.model", lambda whole: whole[:40], r"spiece\.model: not a SentencePiece model"),
+    ],
+)
+def test_a_damaged_export_is_one_message_that_names_it(
+    name: str, change: Callable[[bytes], bytes], said: str, dataset: Path, tmp_path: Path
+) -> None:
+    job = saved_job("mpnet", dataset, tmp_path)
+    folder = export_hf(*job.source(), job.config.export_dir / "hf")
+    (folder / name).write_bytes(change((folder / name).read_bytes()))
+    with pytest.raises(InputError, match=said):
+        evaluate_export(folder, ["state_rank"])

@@ -49,6 +49,18 @@ def test_the_sources_add_up_to_the_held_out_loss_of_training(
         assert everything["bits_per_byte"] is None, "of two terms"
 
 
+def test_each_denoiser_of_a_mixture_has_a_loss_of_its_own(dataset: Path, tmp_path: Path) -> None:
+    config, data, objective = trained("ul2", dataset, tmp_path)
+    found = heldout_by_group(objective.eval(), data, most=12)
+    (everything,) = found.groups["all"].values()
+    parts = found.groups["part"]
+    assert sum(figures["labels"] for figures in parts.values()) == everything["labels"]
+    names = [f"{number}: {part.title}" for number, part in enumerate(config.corruption.mixture)]
+    assert names[0] == "0: t5_spans mean_span_length=3 noise_density=0.15"
+    assert 1 < len(parts) <= len(names)
+    assert parts.keys() <= set(names)
+
+
 def test_the_smaller_groups_are_told_together() -> None:
     groups = {name: Sums() for name in ("small", "large", "smaller", "without labels")}
     for name, loss, count, num_bytes in (("small", 6.0, 3, 9), ("large", 40.0, 10, 20), ("smaller", 5.0, 2, 6)):

@@ -1,10 +1,11 @@
 """Compressed files: read as a stream, whole or named as broken, in bounded memory."""
 
+import contextlib
 import gzip
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,19 @@ def test_a_line_that_is_too_long_is_passed_over_and_named(
         assert long.describe().startswith(f"{path}:2: the document has 5,013 bytes; at most 1,024 are taken")
 
 
+@contextlib.contextmanager
+def opened_to_write(path: Path) -> Iterator[Any]:
+    """The file, which compresses as its name says."""
+    with contextlib.ExitStack() as stack:
+        raw = stack.enter_context(open(path, "wb"))
+        if path.suffix == ".gz":
+            yield stack.enter_context(gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1))
+        elif path.suffix == ".zst":
+            yield stack.enter_context(zstandard.ZstdCompressor().stream_writer(raw))
+        else:
+            yield raw
+
+
 BOMB = """
 import sys, resource
 from data_prep.sources.config import SourceConfig
@@ -100,17 +114,21 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-@pytest.mark.parametrize(("name", "source"), [("a.jsonl.zst", "jsonl"), ("a.txt.gz", "text")])
-def test_a_line_of_hundreds_of_megabytes_needs_little_memory(name: str, source: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "source", "megabytes"),
+    [
+        ("a.jsonl.zst", "jsonl", 512), ("a.txt.gz", "text", 256),
+        pytest.param("a.jsonl", "jsonl", 1024, marks=pytest.mark.long),
+        pytest.param("a.txt", "text", 1024, marks=pytest.mark.long),
+    ],
+)  # fmt: skip
+def test_a_line_of_hundreds_of_megabytes_needs_little_memory(
+    name: str, source: str, megabytes: int, tmp_path: Path
+) -> None:
     path, block = tmp_path / name, bytes(b"x" * 2**20)
-    if name.endswith(".gz"):
-        with gzip.open(path, "wb", compresslevel=1) as file:
-            for _ in range(256):
-                file.write(block)
-    else:
-        with open(path, "wb") as raw, zstandard.ZstdCompressor().stream_writer(raw) as packed:
-            for _ in range(512):
-                packed.write(block)
+    with opened_to_write(path) as file:
+        for _ in range(megabytes):
+            file.write(block)
     done = subprocess.run([sys.executable, "-c", BOMB, path, source], capture_output=True, text=True, check=True)
     reasons, kilobytes = done.stdout.splitlines()
     assert reasons == "['too_long']"

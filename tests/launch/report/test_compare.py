@@ -48,8 +48,9 @@ def test_a_person_sees_curves_over_each_other_and_what_differs(
         assert {"Held-out loss by step", "retrieval: mrr@10 by step"} <= seen.charts().keys()
         seen.page.get_by_role("radio", name="FLOPs").check()
         assert "Held-out loss by FLOPs" in seen.charts()
-    with browser.see(page, 390, "dark") as seen:
-        assert seen.problems() == []
+    for width, scheme in ((1280, "dark"), (390, "light"), (390, "dark")):
+        with browser.see(page, width, scheme) as seen:
+            assert seen.problems() == []
 
 
 def test_an_axis_that_one_run_has_not_recorded_is_not_offered(tmp_path: Path) -> None:

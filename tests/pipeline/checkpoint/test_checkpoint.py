@@ -19,7 +19,7 @@ from pipeline.checkpoint.resume import agree_on_checkpoint
 from pipeline.checkpoint.retention import set_aside_to_remove, steps_to_remove
 from pipeline.checkpoint.rng import capture_generators, restore_generators, seed_generators
 from pipeline.checkpoint.verify import audit_checkpoint, checkpoint_bytes, verify_checkpoint
-from pipeline.checkpoint.weights import load_weights, newest_checkpoint
+from pipeline.checkpoint.weights import load_weights, newest_and_skipped, newest_checkpoint
 
 from .conftest import RANK, SHAPES, KeptState, record, rewrite_manifest
 
@@ -121,6 +121,11 @@ def test_the_newest_valid_checkpoint_is_found_and_the_others_are_named(save, tmp
     assert str(found.folder) == str(root / "step-00000010") == str(newest_checkpoint(root))
     assert found.record == record(10)
     assert [folder.name for folder, _ in found.problems] == ["step-00000015"]
+    assert newest_and_skipped(root)[1] == [f"step-00000010 is taken: {found.problems[0][1]}"]
+    for step in (5, 10):
+        (root / f"step-{step:08d}" / "state.json").write_bytes(b"{}")
+    with pytest.raises(InputError, match=r"no valid checkpoint: .*step-00000015.*changed since it was written; train"):
+        newest_checkpoint(root)
 
 
 def test_a_save_over_a_stale_checkpoint_of_the_same_step_sets_that_one_aside(save, tmp_path):

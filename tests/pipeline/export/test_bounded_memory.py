@@ -1,4 +1,4 @@
-"""A model larger than the memory that is allowed is exported all the same."""
+"""A model larger than the memory that is allowed is exported all the same, and compared with what it was made from."""
 
 import hashlib
 import subprocess
@@ -26,6 +26,7 @@ from tests.pipeline.export.conftest import VOCAB, trained
 
 LARGE = ModelConfig(d_model=1024, d_kv=64, d_ff=4096, num_layers=12, num_heads=16)
 LIMIT_BYTES = 1_500_000_000
+ROOT = Path(__file__).parents[3]
 
 EXPORT = """
 import resource, sys
@@ -33,16 +34,26 @@ from pathlib import Path
 import torch
 from pipeline.checkpoint.weights import CheckpointWeights
 from pipeline.export.huggingface import export_hf
+from pipeline.export.verify import Original, verify_export
 from pipeline.model.config import ModelConfig
+from tests.pipeline.conftest import make_random_views
 
 checkpoint, tokenizer, out, config, limit, size = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_DATA, (int(limit), int(limit)))
 weights, config = CheckpointWeights(checkpoint), ModelConfig.model_validate_json(config)
-export_hf(weights, config, Path(tokenizer), Path(out), shard_bytes=500_000_000)
+views = [make_random_views([9, 4], [5, 3], 1000, seed=1)]
+original = Original(weights, config, Path(tokenizer), views, ["import os"], by_block=True)
+found = {}
+
+def check(folder):
+    found.update(verify_export(folder, original)["logits"])
+
+export_hf(weights, config, Path(tokenizer), Path(out), check=check, shard_bytes=500_000_000)
+assert found["sequences"] == 2 and found["max_abs_difference"] < 1e-9, found
 try:
     torch.ones(int(size), dtype=torch.uint8)
 except RuntimeError as error:
-    print("exported, and the limit holds")
+    print("exported and compared, and the limit holds")
 else:
     sys.exit("the limit does not hold: a tensor as large as the model was made")
 """
@@ -50,7 +61,7 @@ else:
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="limits on private memory are Linux's")
-def test_a_model_larger_than_the_memory_limit_is_exported(tmp_path: Path) -> None:
+def test_a_model_larger_than_the_memory_limit_is_exported_and_compared(tmp_path: Path) -> None:
     with parameters_on_meta():
         model = build_model(LARGE, VOCAB, seed=0)
     shapes = {f"model.{name}": tuple(parameter.shape) for name, parameter in model.named_parameters()}
@@ -61,10 +72,10 @@ def test_a_model_larger_than_the_memory_limit_is_exported(tmp_path: Path) -> Non
     trained("unigram", tmp_path / "tokenizer")
     arguments = (checkpoint, tmp_path / "tokenizer", tmp_path / "hf", LARGE.model_dump_json(), LIMIT_BYTES, size)
     done = subprocess.run(
-        [sys.executable, "-c", EXPORT, *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", EXPORT, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "exported, and the limit holds" in done.stdout
+    assert "exported and compared, and the limit holds" in done.stdout
     assert len(list((tmp_path / "hf").glob("model-*.safetensors"))) == -(-size // 500_000_000)
 
 

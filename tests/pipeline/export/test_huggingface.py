@@ -1,5 +1,9 @@
 import json
+import multiprocessing
+import os
 import resource
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, GenerationConfig, T5ForConditionalGeneration
 
 from data_prep.errors import SpanwrightError
+from pipeline.export.folder import publish_folder
 from pipeline.export.huggingface import export_hf
 from pipeline.export.layouts.t5 import t5_name
 from pipeline.export.weights import ModelWeights
@@ -78,6 +83,34 @@ def test_a_place_that_cannot_be_written_is_named(weights, model_config, tokenize
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(SpanwrightError, match=r"file/hf: cannot write the export: .*File exists.*file'"):
         export_hf(weights, model_config, tokenizer_folder, tmp_path / "file" / "hf")
+
+
+def test_what_a_killed_export_left_goes_and_what_a_living_one_writes_stays(
+    weights, model_config, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    context = multiprocessing.get_context("fork")
+    begun, killed = context.Event(), context.Process(target=publish_folder, args=(tmp_path / "hf", die))
+    living = context.Process(target=publish_folder, args=(tmp_path / "hf", lambda _: begun.set() or time.sleep(600)))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    [left] = tmp_path.iterdir()
+    assert (left / "new" / "config.json").exists(), "it died in the middle"
+    living.start()
+    assert begun.wait(400)
+    assert not left.exists()
+    [kept] = tmp_path.iterdir()
+    export_hf(weights, model_config, tokenizer_folder, tmp_path / "hf")
+    assert {path.name for path in tmp_path.iterdir()} == {"hf", kept.name}
+    living.kill()
+    living.join()
+    export_hf(weights, model_config, tokenizer_folder, tmp_path / "hf")
+    assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+def die(folder: Path) -> None:
+    (folder / "config.json").write_text("{}")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("limit", [50_000, 20_000])

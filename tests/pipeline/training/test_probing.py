@@ -1,4 +1,7 @@
-"""Probes within training change nothing of it, and their figures are those of the same checkpoint asked afterwards."""
+"""Probes within training change nothing of it, and their figures are those of the same checkpoint asked afterwards.
+
+What such a run exports is compared with its checkpoint, whatever ranks and stage of ZeRO wrote that.
+"""
 
 import json
 import subprocess
@@ -8,8 +11,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pipeline.checkpoint.load import step_folder
+from pipeline.checkpoint.weights import CheckpointWeights
 from pipeline.config import load_run
 from pipeline.evaluation.run import evaluate_run
+from pipeline.export.run import export_run
 
 from .conftest import RunMaker, metrics
 
@@ -43,6 +49,13 @@ def test_training_with_probes_has_the_losses_and_weights_of_training_without(
     asked = json.loads((probed / "evaluation" / "6.json").read_text())
     assert asked["probes"]["heldout"] == written[6]["probes"]["heldout"]
     assert asked["probes"]["tev"] == written[6]["probes"]["tev"]
+    assert (
+        CheckpointWeights(step_folder(probed / "train" / "checkpoints", 6)).record.environment["zero_stage"]
+        == zero_stage
+    )
+    [(target, figures)] = export_run(load_run(probed))
+    assert (target, figures["checkpoint"], figures["skipped"]) == ("hf", "step-00000006", [])
+    assert figures["logits"]["max_abs_difference"] < 1e-12
 
 
 def test_an_unknown_probe_is_refused_before_anything_is_trained(make_run: RunMaker) -> None:
