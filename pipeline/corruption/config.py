@@ -40,6 +40,10 @@ class SecondDraw(Section):
     replace: _Replace = TokenByToken(mask=1.0, random=0.0)
 
 
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 class MixturePart(Section):
     """One of the corruptions of a mixture; a share of `weight` of the samples gets it."""
 
@@ -56,7 +60,7 @@ class MixturePart(Section):
     def title(self) -> str:
         """What it selects, in the words of its config."""
         said = self.select.model_dump(mode="json", exclude_unset=True, exclude={"kind"})
-        return " ".join([self.select.kind, *(f"{name}={value}" for name, value in said.items())])
+        return " ".join([self.select.kind, *(f"{name}={_short(value)}" for name, value in said.items())])
 
     @property
     def corruption(self) -> "CorruptionConfig":

@@ -56,7 +56,7 @@ def test_each_denoiser_of_a_mixture_has_a_loss_of_its_own(dataset: Path, tmp_pat
     parts = found.groups["part"]
     assert sum(figures["labels"] for figures in parts.values()) == everything["labels"]
     names = [f"{number}: {part.title}" for number, part in enumerate(config.corruption.mixture)]
-    assert names[0] == "0: t5_spans mean_span_length=3 noise_density=0.15"
+    assert names[0] == "0: t5_spans noise_density=0.15 mean_span_length=3"
     assert 1 < len(parts) <= len(names)
     assert parts.keys() <= set(names)
 
