@@ -42,6 +42,7 @@ class _State:
 
     def __init__(self, megabytes: int) -> None:
         self.buffer_shapes: dict[str, tuple[int, ...]] = {}
+        self.moments = None
         rows = megabytes * 2**20 // 4 // len(KINDS) // _TENSORS // 1024
         self.shapes = {f"matrix{number}": (rows, 1024) for number in range(_TENSORS)}
         self._tensors = {(name, kind): torch.randn(shape) for name, shape in self.shapes.items() for kind in KINDS}

@@ -1,4 +1,5 @@
-"""Held-out loss after the same steps with each optimizer that `training.optimizer` offers: T5's span corruption, small.
+"""Held-out loss after the same steps with each optimizer that `training.optimizer` offers: T5's span corruption, small;
+and the CPU seconds of its update.
 
 1. one corpus (the standard library), cut into text to train on and text to ask about
 2. each optimizer trains at each of its rates with the first seed; the best rate goes on with the other seeds
@@ -8,11 +9,13 @@ A loop of plain torch in float32; ZeRO does the same with these optimizers (test
 """
 
 import argparse
+import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,10 +36,25 @@ from pipeline.training.assembly import Data, open_data
 from pipeline.training.loop import global_loss
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.schedule import learning_rate
+from pipeline.training.schedule_free import ScheduleFreeAdamW
 
-RATES = {"adamw": (3e-3, 1e-2, 3e-2), "rms_adamw": (1e-2, 3e-2, 1e-1)}
+RATES = {
+    "adamw": (3e-3, 1e-2, 3e-2),
+    "rms_adamw": (1e-2, 3e-2, 1e-1),
+    "lion": (1e-3, 3e-3, 1e-2),
+    "muon": (3e-3, 1e-2, 3e-2),
+    "schedule_free": (3e-3, 1e-2, 3e-2),
+}
 WINDOW, ASKED = 126, 64
-Train = Callable[[str, float, int], float]  # optimizer, rate, seed -> held-out loss
+Train = Callable[[str, float, int], "Trained"]  # optimizer, rate, seed
+
+
+class Trained(NamedTuple):
+    """Of one run: the held-out loss after it, CPU milliseconds of an update (median), and of a whole step."""
+
+    loss: float
+    update_ms: float
+    step_ms: float
 
 
 def measure(given: argparse.Namespace) -> frame.Outcome:
@@ -45,26 +63,37 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
     with tempfile.TemporaryDirectory(prefix="optimizers-") as name:
         folder = Path(name)
         _write_corpus(folder, given.megabytes)
-        losses, best = _losses(partial(_train, folder, given), given.seeds)
-    gains = [plain - scaled for plain, scaled in zip(losses["adamw"], losses["rms_adamw"], strict=True)]
+        runs, at_rates = _runs(partial(_train, folder, given), given.seeds)
+    losses = {kind: [run.loss for run in found] for kind, found in runs.items()}
     figures = {
-        "rates": {kind: {f"{rate:g}": loss for rate, loss in found.items()} for kind, found in best.items()},
+        "rates": {kind: {f"{rate:g}": run.loss for rate, run in found.items()} for kind, found in at_rates.items()},
         "heldout_loss": losses,
-        "gain": student_interval(gains).as_json(),
+        "gain": {kind: _gain(losses["adamw"], found) for kind, found in losses.items() if kind != "adamw"},
+        "update_cpu_ms": {kind: statistics.median(run.update_ms for run in found) for kind, found in runs.items()},
+        "step_cpu_ms": {kind: statistics.median(run.step_ms for run in found) for kind, found in runs.items()},
         "steps": given.steps, "windows": given.windows, "tokens": given.steps * given.windows * WINDOW,
     }  # fmt: skip
-    ratios = {"adamw_vs_rms_adamw": float(np.mean(losses["adamw"]) / np.mean(losses["rms_adamw"]))}
+    ratios = {
+        f"adamw_vs_{kind}": float(np.mean(losses["adamw"]) / np.mean(found))
+        for kind, found in losses.items()
+        if kind != "adamw"
+    }
     return frame.Outcome("optimizers", figures, ratios, {}, ("torch",))
 
 
-def _losses(train: Train, seeds: int) -> tuple[dict[str, list[float]], dict[str, dict[float, float]]]:
-    """By optimizer, the loss of each seed at the best rate; and that of the first seed at each rate."""
-    losses, at_rates = {}, {}
+def _gain(plain: list[float], other: list[float]) -> dict[str, float | None]:
+    """How far the held-out loss lies below AdamW's, by the same seeds."""
+    return student_interval([before - after for before, after in zip(plain, other, strict=True)]).as_json()
+
+
+def _runs(train: Train, seeds: int) -> tuple[dict[str, list[Trained]], dict[str, dict[float, Trained]]]:
+    """By optimizer, the run of each seed at the best rate; and that of the first seed at each rate."""
+    runs, at_rates = {}, {}
     for kind, rates in RATES.items():
         at_rates[kind] = {rate: train(kind, rate, 0) for rate in rates}
-        best = min(at_rates[kind], key=at_rates[kind].__getitem__)
-        losses[kind] = [at_rates[kind][best], *(train(kind, best, seed) for seed in range(1, seeds))]
-    return losses, at_rates
+        best = min(rates, key=lambda rate: at_rates[kind][rate].loss)
+        runs[kind] = [at_rates[kind][best], *(train(kind, best, seed) for seed in range(1, seeds))]
+    return runs, at_rates
 
 
 def _write_corpus(folder: Path, megabytes: float) -> None:
@@ -78,6 +107,7 @@ def _write_corpus(folder: Path, megabytes: float) -> None:
 
 
 def _config(folder: Path, given: argparse.Namespace, kind: str, rate: float, seed: int) -> RunConfig:
+    schedule = "constant" if kind == "schedule_free" else "cosine"
     return load_config(
         "t5_span",
         [
@@ -85,17 +115,18 @@ def _config(folder: Path, given: argparse.Namespace, kind: str, rate: float, see
             f"model={CLAIMS / 'encoder_decoder.yaml'}", "model.dropout_rate=0.0", f"stream.window={WINDOW}",
             f"training.steps={given.steps}", f"training.global_batch={given.windows}",
             f"training.micro_batch={given.windows}", f"training.optimizer={kind}", f"training.learning_rate={rate}",
-            f"training.schedule={{kind: cosine, warmup_steps: {max(1, given.steps // 10)}}}",
+            f"training.schedule={{kind: {schedule}, warmup_steps: {max(1, given.steps // 10)}}}",
             "training.heldout_samples=0", "training.precision=fp32",
         ],
     )  # fmt: skip
 
 
-def _train(folder: Path, given: argparse.Namespace, kind: str, rate: float, seed: int) -> float:
+def _train(folder: Path, given: argparse.Namespace, kind: str, rate: float, seed: int) -> Trained:
     config = _config(folder / "read", given, kind, rate, seed)
     data, training = open_data(config), config.training
     objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, seed)
     optimizer = build_optimizer(objective, training)
+    update, began = [], time.process_time()
     for step in range(training.steps):
         views = data.micro_batches[step * training.global_batch].to("cpu").views
         optimizer.zero_grad()
@@ -103,10 +134,16 @@ def _train(folder: Path, given: argparse.Namespace, kind: str, rate: float, seed
         nn.utils.clip_grad_norm_(objective.parameters(), training.max_grad_norm)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(training, step)
+        before = time.process_time()
         optimizer.step()
+        update.append(time.process_time() - before)
+    step_ms = (time.process_time() - began) / training.steps * 1e3
+    if isinstance(optimizer, ScheduleFreeAdamW):
+        optimizer.swap()  # to the weights that are evaluated
     loss = _asked(objective, open_data(_config(folder / "asked", given, kind, rate, 0)))
-    frame.note(f"{kind} at {rate:g}, seed {seed}: {loss:.4f}")
-    return loss
+    update_ms = statistics.median(update) * 1e3
+    frame.note(f"{kind} at {rate:g}, seed {seed}: {loss:.4f}, update {update_ms:.1f} of {step_ms:.1f} ms of CPU")
+    return Trained(loss, update_ms, step_ms)
 
 
 @torch.no_grad()

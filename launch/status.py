@@ -123,6 +123,8 @@ def _warnings(config: RunConfig, newest: dict[str, Any]) -> Iterator[str]:
     record = newest_record(config.checkpoints)
     for part in record.skipped if record else ():
         yield f"samples {part.start} to {part.stop - 1} were left out at step {part.step}: {part.reason}"
+    for part in record.skipped_updates if record else ():
+        yield f"step {part.step + 1}, on samples {part.start} to {part.stop - 1}, made no update: {part.reason}"
 
 
 def _jobs(run_dir: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ def event_rows(run: Run) -> list[Row]:
         if event["event"] == "saved":
             continue
         what, details = _described(event, alive)
-        alive = event["event"] in ("start", "rollback")
+        alive = event["event"] in ("start", "rollback", "trouble")
         rows.append((_time(event["time"]), what, "" if event["step"] is None else f"{event['step']:,}", details))
     return rows
 
@@ -37,6 +37,10 @@ def _described(event: dict[str, Any], alive: bool) -> tuple[str, str]:
     if kind == "rollback":
         start, stop = event["skipped"]
         return "rolled back", f"{event['reason']}; samples {start:,} to {stop - 1:,} left out"
+    if kind == "trouble":
+        start, stop = event["samples"]
+        update = "no update" if event["action"] == "skip" else "noted"
+        return "stood out", f"{event['reason']}; samples {start:,} to {stop - 1:,}; {update}"
     if kind == "stopped":
         return "stopped, saved", f"asked by {event.get('asked_by', '?')}"
     return {"failed": "failed", "done": "done"}.get(kind, kind), event.get("reason", "")

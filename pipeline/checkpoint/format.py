@@ -2,8 +2,9 @@
 
     checkpoints/step-00000100/
         master-00000.safetensors      fp32 weights, a tensor per parameter, in files of bounded size
-        exp_avg-00000.safetensors     AdamW's first moments
-        exp_avg_sq-00000.safetensors  AdamW's second moments
+        exp_avg-00000.safetensors     first moments of their gradients
+        exp_avg_sq-00000.safetensors  second moments, of those whose optimizer keeps them
+        z-00000.safetensors           schedule-free optimizers: the weights without the averaging
         buffers-00000.safetensors     the objective's persistent buffers, where it has any, in their own dtypes
         rng-00000.json                generators of rank 0, ...
         state.json                    Record: step, position, config, fingerprints, ...
@@ -26,8 +27,10 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 RECORD = "state.json"
 BUFFERS = "buffers-00000.safetensors"
-Kind = Literal["master", "exp_avg", "exp_avg_sq"]
+Kind = Literal["master", "exp_avg", "exp_avg_sq", "z"]
 KINDS: tuple[Kind, ...] = ("master", "exp_avg", "exp_avg_sq")
+"""What there is of every parameter unless the record says otherwise."""
+KINDS_OF_ALL: tuple[Kind, ...] = (*KINDS, "z")
 FILE_BYTES = 256 << 20
 
 _STEP_FOLDER = re.compile(r"step-(\d{8,})")
@@ -99,6 +102,13 @@ class Record(_Stored):
     """The checkpoint of another run that this one started from."""
     recent_losses: list[str] = []
     """Hexadecimal losses that the next one is judged by (training.trouble)."""
+    recent_grad_norms: list[str] = []
+    moments: dict[str, list[str]] | None = None
+    """The parameters that have each moment (default: all have both)."""
+    weight_sums: dict[str, str] = {}
+    """Schedule-free optimizers: the hexadecimal sum of the weights of the average, by group of `training.groups`."""
+    skipped_updates: list[SkippedSamples] = []
+    """Samples that were read and made no update (training.trouble): `step` counts them, the optimizer does not."""
     saved_at: str | None = None
     """When, in UTC (ISO 8601)."""
 
@@ -122,11 +132,29 @@ def step_of(name: str) -> int | None:
     return int(match[1]) if match and folder_name(int(match[1])) == name else None
 
 
-def plan_files(shapes: Mapping[str, tuple[int, ...]], file_bytes: int = FILE_BYTES) -> list[PlannedFile]:
-    """The safetensors files of a model with parameters of these `shapes`, each at most `file_bytes` or one tensor."""
+def plan_files(
+    shapes: Mapping[str, tuple[int, ...]],
+    moments: Mapping[str, Sequence[str]] | None = None,
+    file_bytes: int = FILE_BYTES,
+) -> list[PlannedFile]:
+    """The safetensors files of a model with parameters of these `shapes`, each at most `file_bytes` or one tensor.
+
+    `moments`: the names of those that have each moment (default: all have both).
+    """
+    if moments is None:
+        moments = {kind: list(shapes) for kind in KINDS[1:]}
+    found = []
+    for kind in KINDS_OF_ALL:
+        names = shapes if kind == "master" else moments.get(kind, ())
+        for number, group in enumerate(_in_files(sorted(names), shapes, file_bytes)):
+            found.append(PlannedFile(f"{kind}-{number:05d}.safetensors", kind, tuple(group)))
+    return found
+
+
+def _in_files(names: Sequence[str], shapes: Mapping[str, tuple[int, ...]], file_bytes: int) -> list[list[str]]:
     groups: list[list[str]] = []
     room = 0
-    for name in sorted(shapes):
+    for name in names:
         size = 4
         for extent in shapes[name]:
             size *= extent
@@ -135,17 +163,14 @@ def plan_files(shapes: Mapping[str, tuple[int, ...]], file_bytes: int = FILE_BYT
             room = file_bytes
         groups[-1].append(name)
         room -= size
-    return [
-        PlannedFile(f"{kind}-{number:05d}.safetensors", kind, tuple(names))
-        for kind in KINDS
-        for number, names in enumerate(groups)
-    ]
+    return groups
 
 
 def expected_files(record: Record) -> Sequence[str]:
     """The files that a checkpoint with this record holds besides the generators and the record itself."""
     shapes = {name: tuple(shape) for name, shape in record.parameters.items()}
-    return [planned.file_name for planned in plan_files(shapes)] + ([BUFFERS] if record.buffers else [])
+    planned = plan_files(shapes, record.moments)
+    return [each.file_name for each in planned] + ([BUFFERS] if record.buffers else [])
 
 
 def rng_file(rank: int) -> str:

@@ -3,7 +3,7 @@
 Both are changes of the store before training begins, so that training itself always continues from the newest.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +70,10 @@ def take_weights(place: Place, source: Folder, config: Mapping[str, Any], finger
         "heldout": {},
         "origin": str(source),
     }
-    new = Record.model_validate({**old, **start, **fingerprints, "config": dict(config)})
+    begun = {**start, **fingerprints, "config": dict(config), "moments": _moments(config, record.parameters)}
+    new = Record.model_validate({**old, **begun})
     names = sorted(name for name in read_manifest(source).files if name.startswith("master-") or name == BUFFERS)
-    _put(store, source, names, new, zeros=True)
+    _put(store, source, names, new, fresh=True)
 
 
 def take_tensors(
@@ -91,7 +92,7 @@ def take_tensors(
     shapes = {name: list(tensor.shape) for name, tensor in weights.items()}
     kept = {name: list(tensor.shape) for name, tensor in buffers.items()}
     given = {**start, **fingerprints, "parameters": shapes, "buffers": kept, "origin": origin, "config": dict(config)}
-    record = Record.model_validate(given)
+    record = Record.model_validate({**given, "moments": _moments(config, shapes)})
     name = folder_name(record.step)
     store.begin(name)
     masters = [
@@ -100,9 +101,14 @@ def take_tensors(
     contents = [(each.file_name, file_parts({part: weights[part] for part in each.names})) for each in masters]
     if buffers:
         contents.append((BUFFERS, file_parts(buffers)))
-    _publish(
-        store, {file: store.write(name, file, parts) for file, parts in (*contents, *_zero_moments(record))}, record
-    )
+    contents += _first_moments(record, lambda: weights)
+    _publish(store, {file: store.write(name, file, parts) for file, parts in contents}, record)
+
+
+def _moments(config: Mapping[str, Any], shapes: Mapping[str, list[int]]) -> Mapping[str, list[str]] | None:
+    from pipeline.training.moments import names_by_moment
+
+    return names_by_moment(config["training"].get("optimizer", "adamw"), shapes)
 
 
 def _empty(place: Place, source: Folder | str) -> Store:
@@ -115,15 +121,15 @@ def _empty(place: Place, source: Folder | str) -> Store:
     return store
 
 
-def _put(store: Store, source: Folder, names: list[str], record: Record, zeros: bool = False) -> None:
-    """Publish a checkpoint of files of `source` (and moments that are zero)."""
+def _put(store: Store, source: Folder, names: list[str], record: Record, fresh: bool = False) -> None:
+    """Publish a checkpoint of files of `source` (and the moments of a beginning)."""
     name, there = folder_name(record.step), read_manifest(source).files
     store.begin(name)
     files: dict[str, FileEntry] = {}
     for file_name in names:
         store.copy_file(source, name, file_name)
         files[file_name] = there[file_name]
-    for file_name, parts in _zero_moments(record) if zeros else ():
+    for file_name, parts in _first_moments(record, lambda: _weights_of(source)) if fresh else ():
         files[file_name] = store.write(name, file_name, parts)
     _publish(store, files, record)
 
@@ -137,12 +143,24 @@ def _publish(store: Store, files: dict[str, FileEntry], record: Record) -> None:
     verify_checkpoint(Folder(store, name))
 
 
-def _zero_moments(record: Record) -> Iterator[tuple[str, Iterator[bytes | memoryview]]]:
+def _weights_of(source: Folder) -> Mapping[str, "Tensor"]:
+    from pipeline.checkpoint.weights import CheckpointWeights
+
+    return CheckpointWeights(source)
+
+
+def _first_moments(
+    record: Record, weights: Callable[[], Mapping[str, "Tensor"]]
+) -> Iterator[tuple[str, Iterator[bytes | memoryview]]]:
+    """Means are 0; `z` of a schedule-free optimizer begins at the weights."""
     import torch
 
     from pipeline.checkpoint.tensors import file_parts
 
     shapes = {name: tuple(shape) for name, shape in record.parameters.items()}
-    for planned in plan_files(shapes):
-        if planned.kind != "master":
+    for planned in plan_files(shapes, record.moments):
+        if planned.kind == "z":
+            begun = weights()
+            yield planned.file_name, file_parts({name: begun[name] for name in planned.names})
+        elif planned.kind != "master":
             yield planned.file_name, file_parts({name: torch.zeros(shapes[name]) for name in planned.names})

@@ -54,12 +54,12 @@ def restore_state(folder: Folder, record: Record, state: TrainingState) -> None:
     try:
         _same_shapes(saved, state.shapes, folder, "parameter")
         _same_shapes(buffers, state.buffer_shapes, folder, "buffer")
-        kept = _write_all(folder, saved, buffers, state)
+        kept = _write_all(folder, record, buffers, state)
     except SpanwrightError as caught:
         error = caught
     raise_together(error)
     state.write_buffers(kept)
-    state.finish_write(record.step)
+    state.finish_write(record.step - len(record.skipped_updates))
 
 
 def restore_rank_generators(folder: Folder, rank: Rank) -> None:
@@ -89,10 +89,10 @@ def _choose(store: Store, report: Callable[[str], None]) -> dict[str, str] | Non
     return {"manifest": manifest_digest(found.folder), "record": found.record.model_dump_json()}
 
 
-def _write_all(folder: Folder, shapes: Shapes, buffers: Shapes, state: TrainingState) -> Mapping[str, Tensor]:
+def _write_all(folder: Folder, record: Record, buffers: Shapes, state: TrainingState) -> Mapping[str, Tensor]:
     """Set this rank's part of all parameters' state; returns the buffers, which are set together."""
-    files = read_manifest(folder).files
-    for planned in plan_files(shapes):
+    files, shapes = read_manifest(folder).files, _shapes(record.parameters)
+    for planned in plan_files(shapes, record.moments):
         wanted = {name: shapes[name] for name in planned.names}
         tensors = read_tensors(folder, planned.file_name, files[planned.file_name], wanted)
         for name in planned.names:

@@ -45,7 +45,7 @@ OwnedFile = tuple[str, Mapping[str, Tensor]]
 
 def owned_files(state: TrainingState, rank: Rank) -> Iterator[OwnedFile]:
     """The tensor files that this rank writes, one at a time. Every rank helps to gather all of them: collective."""
-    for number, planned in enumerate(plan_files(state.shapes)):
+    for number, planned in enumerate(plan_files(state.shapes, state.moments)):
         mine = number % rank.world_size == rank.index
         tensors = {}
         for name in planned.names:

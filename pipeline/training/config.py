@@ -4,7 +4,8 @@
 the ZeRO stage and everything else that says *how* the step is computed may change between two starts of one run.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -19,18 +20,35 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+TroubleAction = Literal["stop", "pause", "skip", "rollback"]
+"""stop: the run has failed. pause: it saves the state before the step and leaves with exit code 75. skip: the step
+makes no update. rollback: it goes on from the last checkpoint, without the samples of the step."""
+
+
+class SpikeConfig(Section):
+    """Whether a loss or gradient norm stands out from those before it (pipeline/training/spikes.py)."""
+
+    action: Literal["ignore", "warn"] | TroubleAction = "warn"
+    deviations: PositiveFloat = 8.0
+    """How far above the median of the window: in its median absolute deviations, taken as a normal distribution's."""
+    window: Annotated[int, Field(ge=8)] = 128
+    """So many steps before; until there are as many (from the start, or from a new phase on) nothing is a spike."""
+    watch: tuple[Literal["loss", "grad_norm"], ...] = ("loss", "grad_norm")
+
+
 class TroubleConfig(Section):
     """What is trouble (a loss or gradient that is not finite always is), and what is done about it."""
 
-    action: Literal["stop", "rollback"] = "stop"
-    """rollback: go on from the last checkpoint, without the samples of the step in trouble."""
+    action: TroubleAction = "stop"
+    """About a step that is not finite or has exploded. It never updates the weights."""
+    spikes: SpikeConfig = SpikeConfig()
     loss_factor: Annotated[float, Field(gt=1.0)] | None = None
     """A loss above this many times the median of the last `window` losses has exploded (default: none has)."""
     window: Annotated[int, Field(ge=5)] = 50
     skip_steps: PositiveInt = 1
     """Rollback leaves out the samples of so many steps, the last of which is the one in trouble."""
     max_skipped_steps: PositiveInt = 10
-    """A run stops rather than leave out the samples of more steps than this."""
+    """A run stops rather than roll back over the samples of more steps than this, or skip more updates."""
 
 
 class ProbesConfig(Section):
@@ -53,12 +71,15 @@ class TrainingConfig(Section):
     zero_stage: Literal[0, 1, 2, 3] = 2
     precision: Literal["bf16", "fp32"] = "bf16"
 
-    optimizer: Literal["adamw", "rms_adamw"] = "adamw"
-    """rms_adamw: rates are relative to the size of each matrix (pipeline/training/rms_adamw.py)."""
+    optimizer: Literal["adamw", "rms_adamw", "lion", "muon", "schedule_free"] = "adamw"
+    """rms_adamw: rates are relative to the size of each matrix (pipeline/training/rms_adamw.py). lion: signs of one
+    mean of gradients (lion.py). muon: the matrices of the layers by orthogonalised steps, all else by AdamW (muon.py).
+    schedule_free: AdamW whose average of the weights is what is evaluated and exported (schedule_free.py)."""
     learning_rate: PositiveFloat = 1e-3
     schedule: ScheduleConfig = ScheduleConfig()
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     betas: tuple[Share, Share] = (0.9, 0.999)
+    """Lion's default is (0.9, 0.99), its paper's."""
     eps: PositiveFloat = 1e-8
     max_grad_norm: Annotated[float, Field(ge=0.0)] = 1.0
     """Gradients are scaled down to this global norm; 0 turns clipping off."""
@@ -90,6 +111,13 @@ class TrainingConfig(Section):
     peak_tflops: PositiveFloat | None = None
     """Peak rate of one rank for the share-of-peak figure (default: a bf16 matrix product timed at the start)."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_optimizer(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("optimizer") == "lion":
+            return {"betas": (0.9, 0.99), **given}
+        return given
+
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingConfig":
         try:
@@ -112,12 +140,25 @@ class TrainingConfig(Section):
             steps = [step for step, _ in points]
             if not points or steps != sorted(set(steps)) or min(factor for _, factor in points) < 0:
                 raise ValueError(f"loss_weights.{term}: give a factor of at least 0, or [[step, factor], ...] by step")
+        if self.optimizer == "schedule_free":
+            self._check_schedule_free()
         if self.warmup_steps >= self.steps:
             raise ValueError(
                 f"schedule.warmup_steps is {self.warmup_steps} but the run has only steps={self.steps}: "
                 "the learning rate would never reach learning_rate"
             )
         return self
+
+    def _check_schedule_free(self) -> None:
+        named = {"schedule": self.schedule} | {
+            f"groups.{name}.schedule": group.schedule for name, group in self.groups.items() if group.schedule
+        }
+        for place, schedule in named.items():
+            if schedule.kind != "constant":
+                raise ValueError(
+                    f"{place}.kind is {schedule.kind!r} and optimizer is 'schedule_free', whose average takes the "
+                    f"place of a decay: {place}.kind=constant (warmup_steps as ever)"
+                )
 
     def of_group(self, name: str) -> "TrainingConfig":
         """The same run with the rate and schedule of a group, from the step on at which it is no longer frozen."""

@@ -42,7 +42,7 @@ def derive_deepspeed_config(config: TrainingConfig, world_size: int, overrides: 
         "steps_per_print": None,
     }
     if config.precision == "bf16":
-        # A step with a non-finite gradient must stop the run with a message, not be skipped without one.
+        # A step with a non-finite gradient is judged here (training.trouble), not skipped without a word.
         derived["bf16"] = {"enabled": True, "check_grad_overflow": False}
         if config.zero_stage > 0:
             derived["data_types"] = {"grad_accum_dtype": "fp32"}

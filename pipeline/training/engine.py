@@ -4,10 +4,10 @@ Invariant: after `backward` of every micro-batch of a step, the gradient of ever
 "sum over the global batch / count over the global batch", whatever the number of ranks and micro-batches. DeepSpeed
 averages over the ranks and divides by the accumulation steps; both are undone here.
 
-1. `Engine(...)`: AdamW (decoupled decay; none on 1-D parameters) under DeepSpeed
+1. `Engine(...)`: the optimizer (decoupled decay; none on 1-D parameters) under DeepSpeed
 2. `forward(views)` -> {term: (sum, count)}
 3. `backward(loss, last)`: local part of the global loss; `last` marks the last micro-batch of the step
-4. `step(learning_rate)` -> the global gradient norm before clipping
+4. `step(learning_rate)` -> the global gradient norm before clipping; a judge of it may leave the update out
 """
 
 import functools
@@ -23,11 +23,17 @@ from torch import Tensor, nn
 from pipeline.batch import Views
 from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
+from pipeline.training.flat import lay_out
 from pipeline.training.groups import REST, groups_of
+from pipeline.training.moments import names_by_moment
+from pipeline.training.muon import Muon
+from pipeline.training.observing import Observer
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.rank import Rank
-from pipeline.training.rms_adamw import RmsScaledAdamW, flat_layouts
+from pipeline.training.rms_adamw import RmsScaledAdamW
+from pipeline.training.schedule_free import ScheduleFreeAdamW, first_state
 from pipeline.training.stopwatch import Stopwatch
+from pipeline.training.update_gate import Judge, UpdateGate
 
 Terms = dict[str, tuple[Tensor, int]]
 
@@ -40,7 +46,10 @@ class Engine:
     ) -> None:
         self.rank = rank
         self.zero_stage = config.zero_stage
-        self.names = tuple(name for name, parameter in objective.named_parameters() if parameter.requires_grad)
+        shapes = {name: tuple(p.shape) for name, p in objective.named_parameters() if p.requires_grad}
+        self.names = tuple(shapes)
+        self.moments = names_by_moment(config.optimizer, shapes)
+        """The parameters that have each moment; None where all have both."""
         self._max_grad_norm = config.max_grad_norm if clips_itself(config) else None
         self._frozen: frozenset[str] = frozenset()
         self._freeze_at_first(objective, config)
@@ -49,8 +58,12 @@ class Engine:
         self._objective: Any = self.module
         self.forward_time = Stopwatch(rank.device)
         _create_moments(self.deepspeed)
-        if isinstance(self.optimizer, RmsScaledAdamW):
-            self.optimizer.lay_out(flat_layouts(self.deepspeed, self.zero_stage))
+        layout = lay_out(self.deepspeed, self.zero_stage)
+        if isinstance(self.optimizer, RmsScaledAdamW | Muon):
+            self.optimizer.lay_out(layout)
+        self._observer = Observer(self.names, layout)
+        self._gate = UpdateGate(self.optimizer, self._observer.gradients)
+        self._grad_norm = 0.0
 
     @property
     def module(self) -> nn.Module:
@@ -59,12 +72,26 @@ class Engine:
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """The AdamW that DeepSpeed drives (over flat partitions, under ZeRO)."""
+        """The optimizer that DeepSpeed drives (over flat partitions, under ZeRO)."""
         return self.deepspeed.basic_optimizer
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Trained parameters by name, in the order of definition; a shared one once."""
         return ((name, parameter) for name, parameter in self.module.named_parameters() if parameter.requires_grad)
+
+    @property
+    def weight_sums(self) -> dict[str, str]:
+        """Of a schedule-free optimizer: the hexadecimal sum of the weights of its average, by group."""
+        if not isinstance(self.optimizer, ScheduleFreeAdamW):
+            return {}
+        state = self.optimizer.state
+        return {group["group"]: float(state[tensor]["weight_sum"]).hex() for tensor, group in _stepped(self.deepspeed)}
+
+    @weight_sums.setter
+    def weight_sums(self, given: Mapping[str, str]) -> None:
+        averaged = isinstance(self.optimizer, ScheduleFreeAdamW)
+        for tensor, group in _stepped(self.deepspeed) if averaged else ():
+            self.optimizer.state[tensor]["weight_sum"].fill_(float.fromhex(given.get(group["group"], "0x0p0")))
 
     def counts(self, views: Views) -> dict[str, int]:
         """What each loss term counts in one micro-batch, known before its forward."""
@@ -83,7 +110,7 @@ class Engine:
 
     def forward(self, views: Views) -> Terms:
         """The objective's loss terms on one micro-batch: name -> (sum over its labels, count)."""
-        with self.forward_time.running():
+        with self.forward_time.running(), self._observer.forward():
             return self.deepspeed(views)
 
     def backward(self, loss: Tensor, last: bool) -> None:
@@ -95,22 +122,43 @@ class Engine:
         """Let these groups of parameters have no gradient from now on, and all others have theirs."""
         self._frozen = groups
 
-    def step(self, learning_rate: float, group_rates: Mapping[str, float] | None = None) -> float:
-        """Clip, update the weights, drop the gradients; returns the norm of the global gradient before clipping."""
+    def observe(self, observed: bool) -> None:
+        """Whether gradients and logits of the step that begins are measured, for `statistics`."""
+        self._observer.begin(observed)
+
+    def step(
+        self, learning_rate: float, group_rates: Mapping[str, float] | None = None, judge: Judge | None = None
+    ) -> float:
+        """Clip, update the weights, drop the gradients; returns the norm of the global gradient before clipping.
+
+        `judge` is asked once, with that norm (inf where any gradient is not finite), before the update: no update is
+        made where it says False.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = (group_rates or {}).get(group["group"], learning_rate)
-        norm = self._clip() if self._max_grad_norm is not None else None
-        self.deepspeed.step()
-        return float(self.deepspeed.get_global_grad_norm() if norm is None else norm)
+        norm = float(self._clip()) if self._max_grad_norm is not None else None
+        with self._gate.asking(judge, lambda: self._norm_now() if norm is None else norm):
+            self.deepspeed.step()
+        self._grad_norm = self._norm_now() if norm is None else norm
+        return self._grad_norm
+
+    def statistics(self) -> dict[str, float]:
+        """What was measured in the step just made (pipeline/training/observing.py). Collective where observed."""
+        return self._observer.take(self._grad_norm)
+
+    def _norm_now(self) -> float:
+        """DeepSpeed's norm of this step, known before it updates; -1 is its word for one that is not finite."""
+        norm = float(getattr(self.deepspeed.optimizer, "_global_grad_norm", math.nan))
+        return math.inf if norm < 0 else norm
 
     def _freeze_at_first(self, objective: nn.Module, config: TrainingConfig) -> None:
-        """Gradients of groups that will be frozen pass a gate; zeros leave the moments of AdamW zero as well."""
+        """Gradients of groups that will be frozen pass a gate; zeros leave the moments zero as well."""
         for name, group in groups_of(config.groups, self.names).items():
             if group != REST and config.groups[group].frozen_steps:
-                gate = functools.partial(self._gate, group)
+                gate = functools.partial(self._zero_if_frozen, group)
                 objective.get_parameter(name).register_hook(gate)
 
-    def _gate(self, group: str, gradient: Tensor) -> Tensor | None:
+    def _zero_if_frozen(self, group: str, gradient: Tensor) -> Tensor | None:
         return torch.zeros_like(gradient) if group in self._frozen else None
 
     def _clip(self) -> Tensor:
@@ -145,19 +193,26 @@ def _reduce_nothing_alone(engine: Any, rank: Rank) -> None:
 
 
 def _create_moments(engine: Any) -> None:
-    """AdamW's state before the first step, so that it can be set, and so that no step was ever taken by start-up.
+    """The optimizer's state before the first step, so that it can be set, and no step was ever taken by start-up.
 
     DeepSpeed links the parameters to the flat moments after the first group's first step, when the second group has
     none yet (it then misses them for ever): here all exist when it links.
     """
-    adamw = engine.basic_optimizer
-    flat = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)  # ZeRO 3 empties AdamW's own lists
-    for parameter in flat or [p for group in adamw.param_groups for p in group["params"]]:
-        adamw.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-            "exp_avg": torch.zeros_like(parameter, requires_grad=False),
-            "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
-        }
+    optimizer = engine.basic_optimizer
+    for parameter, group in _stepped(engine):
+        averaged = ("average",) if isinstance(optimizer, ScheduleFreeAdamW) else ()
+        optimizer.state[parameter] = first_state(parameter, (*averaged, *group["moments"]))
     link = getattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state", None)
     if link is not None:
         link()
+
+
+def _stepped(engine: Any) -> Iterator[tuple[Tensor, Mapping[str, Any]]]:
+    """Every tensor that the optimizer steps, and the options of its group."""
+    groups = engine.basic_optimizer.param_groups
+    flats = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)
+    if flats:  # ZeRO 3 empties the optimizer's own lists
+        for number, flat in enumerate(flats):
+            yield flat, groups[engine.optimizer.sub_group_to_group_id[number]]
+    else:
+        yield from ((parameter, group) for group in groups for parameter in group["params"])

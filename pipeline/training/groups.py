@@ -20,7 +20,7 @@ REST = ""  # the name of the parameters that no group takes
 class ScheduleConfig(Section):
     """How the learning rate moves: warm-up to `learning_rate`, then by `kind` down to `min_lr_ratio` of it."""
 
-    kind: Literal["cosine", "linear", "inverse_sqrt", "wsd"] = "cosine"
+    kind: Literal["cosine", "linear", "inverse_sqrt", "wsd", "constant"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     """Length of the warm-up (default: warmup_ratio of the run)."""
     warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0

@@ -3,6 +3,7 @@
     {"time": ..., "event": "start", "step": 60, "host": ..., "environment": {...}, "changes": [...]}
     {"time": ..., "event": "saved", "step": 90, "seconds": ..., "stall_seconds": ...}
     {"time": ..., "event": "rollback", "step": 90, "reason": ..., "skipped": [start, stop]}
+    {"time": ..., "event": "trouble", "step": 97, "action": "warn" | "skip", "reason": ..., "samples": [start, stop]}
     {"time": ..., "event": "stopped" | "done", "step": 140}        {"time": ..., "event": "failed", "reason": ...}
 
 A start that follows no end was a process that died. Times have a zone.

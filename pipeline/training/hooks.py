@@ -8,6 +8,7 @@ import numpy as np
 from data_prep.tokenizer import Tokenizer
 from pipeline.batch import MicroBatch
 from pipeline.checkpoint.saver import Saved
+from pipeline.checkpoint.state import TrainingState
 from pipeline.config import RunConfig
 from pipeline.training.assembly import Data
 from pipeline.training.engine import Engine
@@ -19,6 +20,7 @@ from pipeline.training.metrics import METRICS, SAMPLES, MetricsLog, StepLog
 from pipeline.training.progress import ProgressLine
 from pipeline.training.samples import sample_record
 from pipeline.training.tensorboard import TensorBoard, describe_sample, view_statistics
+from pipeline.training.trouble import Trouble
 
 
 class Reports:
@@ -48,6 +50,14 @@ class Reports:
             self.board.write_step(report, views)
         self.metrics.write_step(report, views)
         self.line.step(report)
+        if report.trouble is not None:
+            self._trouble(report.trouble)
+
+    def _trouble(self, trouble: Trouble) -> None:
+        """A step that stood out, and whether it updated the weights."""
+        samples = [trouble.start, trouble.stop]
+        self.history.add("trouble", trouble.step + 1, action=trouble.action, reason=trouble.reason, samples=samples)
+        self.line.say(f"warning: {trouble}" + (": no update" if trouble.action == "skip" else ""))
 
     def heldout(self, step: int, terms: dict[str, float]) -> None:
         """A held-out evaluation."""
@@ -108,8 +118,10 @@ class HealthReport:
 class Evaluation:
     """Held-out loss before the first step, every `evaluate_every` steps, and after the last."""
 
-    def __init__(self, engine: Engine, config: RunConfig, data: Data, reports: Reports | None) -> None:
-        self._engine, self._heldout, self._reports = engine, data.heldout, reports
+    def __init__(
+        self, engine: Engine, state: TrainingState, config: RunConfig, data: Data, reports: Reports | None
+    ) -> None:
+        self._engine, self._state, self._heldout, self._reports = engine, state, data.heldout, reports
         self._every, self._last = config.training.evaluate_every, config.training.steps
         self._show_every = config.training.show_every or self._every
         self.losses: dict[str, float] = {}
@@ -127,7 +139,8 @@ class Evaluation:
         """Evaluate after `step` updates. Collective."""
         if self._heldout is None:
             return
-        terms = evaluate(self._engine, self._heldout)
+        with self._state.averaged():
+            terms = evaluate(self._engine, self._heldout)
         loss = math.fsum(terms.values())
         if step == 0:
             self.losses["before"] = loss
@@ -138,7 +151,8 @@ class Evaluation:
     def _show(self, step: int, heldout: HeldOut) -> None:
         micro_batch = heldout.micro_batch_at(0)
         self._engine.module.eval()
-        predictions = self._engine.predict(micro_batch.to(self._engine.rank.device).views)
+        with self._state.averaged():
+            predictions = self._engine.predict(micro_batch.to(self._engine.rank.device).views)
         self._engine.module.train()
         if self._reports is not None:
             self._reports.predicted(step, micro_batch.to("cpu"), predictions.cpu().numpy())

@@ -7,7 +7,7 @@ are summed over ranks and micro-batches before the first backward.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from pipeline.batch import MicroBatch, Views
 from pipeline.training.collective import sum_floats, sum_integers
 from pipeline.training.engine import Engine, Terms
 from pipeline.training.schedule import StepPlan
+from pipeline.training.trouble import StepGuard, Trouble
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class StepReport:
     """Of this rank alone, whatever the others do: its data and its forward passes."""
     micro_batch: MicroBatch
     """The last one this rank read."""
+    trouble: Trouble | None = None
+    """What stood out, where the run goes on all the same."""
+    statistics: dict[str, float] = field(default_factory=dict)
+    """Gradient norms by part and sizes of logits (pipeline/training/observing.py), in steps that are logged."""
 
 
 Hook = Callable[[StepReport], None]
@@ -61,10 +66,14 @@ def train_steps(
     progress: Progress,
     first_position: Callable[[int], int],
     plan_of: Callable[[int], StepPlan],
+    guard: StepGuard,
     hooks: Sequence[Hook],
     asked_to_stop: Callable[[], bool],
 ) -> Progress:
-    """Train until `steps` ends or any rank is asked to stop; returns where the run stands then. Collective."""
+    """Train until `steps` ends or any rank is asked to stop; returns where the run stands then. Collective.
+
+    TroubleError where the run does not go on from a step, which then has not been made.
+    """
     while True:
         started = time.perf_counter()
         micro_batches = next(steps, None)
@@ -79,19 +88,24 @@ def train_steps(
         plan = plan_of(progress.step)
         weights = weights_of_terms(plan, counts)
         engine.freeze(plan.frozen)
+        engine.observe(plan.observed)
         sums = dict.fromkeys(counts, 0.0)
         engine.begin_step([micro_batch.views for micro_batch in micro_batches])
         for number, micro_batch in enumerate(micro_batches, start=1):
             terms = engine.forward(micro_batch.views)
             engine.backward(global_loss(terms, counts, weights), last=number == len(micro_batches))
             add_sums(sums, terms)
-        grad_norm = engine.step(plan.learning_rate, plan.group_rates)
-        progress = progress.after(first_position(progress.step), samples, tokens)
-
         means = global_means(sums, counts)
+        loss = math.fsum(means[term] * weight for term, weight in weights.items())
+        first = first_position(progress.step)
+        judgement = guard.judge(progress.step, first, first + samples, loss)
+        grad_norm = engine.step(plan.learning_rate, plan.group_rates, judgement)
+        judgement.settle()
+        progress = progress.after(first, samples, tokens)
+
         report = StepReport(
             progress=progress,
-            loss=math.fsum(means[term] * weight for term, weight in weights.items()),
+            loss=loss,
             terms=means,
             learning_rate=plan.learning_rate,
             grad_norm=grad_norm,
@@ -100,6 +114,8 @@ def train_steps(
             data_wait_seconds=waited,
             own_seconds=waited + engine.forward_time.take(),
             micro_batch=micro_batches[-1],
+            trouble=judgement.trouble,
+            statistics=engine.statistics(),
         )
         for hook in hooks:
             hook(report)

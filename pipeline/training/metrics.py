@@ -7,11 +7,13 @@ Invariant: what is in the file up to a checkpoint's step is what an undisturbed 
 on resume the file is cut back to the resumed step.
 
     {"step": 12, "position": 96, "tokens": ..., "loss": ..., "loss_hex": ..., "terms": {...}, "lr": ...,
-     "grad_norm": ..., "tokens_per_second": ..., "data_wait": ..., "step_seconds": ..., "flops": ..., "views": {...}}
+     "grad_norm": ..., "tokens_per_second": ..., "data_wait": ..., "step_seconds": ..., "flops": ..., "views": {...},
+     "statistics": {...}, "trouble": {"action": ..., "reason": ..., "samples": [start, stop]}}
     {"step": 12, "heldout_loss": ..., "heldout_loss_hex": ..., "heldout_terms": {...}}
 
 `step` counts updates done; `loss` is that of the batch before the update. `tokens` are rows of all views, `flops` those
-of a step on all ranks (pipeline/training/throughput.py). `views` are statistics of the masks, every `log_every` steps.
+of a step on all ranks (pipeline/training/throughput.py). Every `log_every` steps `views` are statistics of the masks,
+`statistics` those of gradients and logits (observing.py). `trouble` is in steps that stood out (trouble.py).
 """
 
 import json
@@ -63,6 +65,10 @@ class MetricsLog(StepLog):
     def write_step(self, report: StepReport, views: Mapping[str, float] | None = None) -> None:
         """The line of a training step; `views` are its statistics, where they were taken."""
         record = {**step_record(report), "flops": self._flops}
+        if report.statistics:
+            record["statistics"] = report.statistics
+        if (found := report.trouble) is not None:
+            record["trouble"] = {"action": found.action, "reason": found.reason, "samples": [found.start, found.stop]}
         self.write({**record, "views": dict(views)} if views is not None else record)
 
     def write_heldout(self, step: int, terms: Mapping[str, float]) -> None:

@@ -11,30 +11,16 @@ Sources: Nawrot 2023, "nanoT5" (arXiv:2309.02373), its optimizer `adamwscale`; t
 "Adafactor" (arXiv:1804.04235), section 8.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from pipeline.training.flat import Layout, Piece
+
 SMALLEST_RMS = 1e-3
-
-
-class Piece(NamedTuple):
-    """The elements [start, stop) of a flat tensor belong to the matrix number `matrix`."""
-
-    start: int
-    stop: int
-    matrix: int
-
-
-class Pieces(NamedTuple):
-    """What this rank's flat tensor holds, and how many elements all matrices of the model have."""
-
-    pieces: Sequence[Piece]
-    sizes: Tensor  # [matrices] float64
 
 
 class RmsScaledAdamW(torch.optim.AdamW):
@@ -42,11 +28,11 @@ class RmsScaledAdamW(torch.optim.AdamW):
 
     def __init__(self, params: Iterable[Any], **options: Any) -> None:
         super().__init__(params, **options)
-        self._layouts: Mapping[Tensor, Pieces] = {}
+        self._layout: Layout | None = None
 
-    def lay_out(self, layouts: Mapping[Tensor, Pieces]) -> None:
+    def lay_out(self, layout: Layout) -> None:
         """What every flat tensor that is stepped holds; steps are collective from now on."""
-        self._layouts = layouts
+        self._layout = layout if layout.sharded else None
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -66,75 +52,28 @@ class RmsScaledAdamW(torch.optim.AdamW):
         if group["weight_decay"]:
             parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
         tensors: list[Any] = [parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"]]
-        for start, stop, matrix in self._pieces(parameter):
-            weights, gradient, mean, square = ([tensor.view(-1)[start:stop]] for tensor in tensors)
+        for piece in self._pieces(parameter):
+            weights, gradient, mean, square = ([tensor.view(-1)[piece.start : piece.stop]] for tensor in tensors)
             adamw(
                 weights, gradient, mean, square, [], [state["step"].clone()], fused=True, amsgrad=False, beta1=beta1,
-                beta2=beta2, lr=rates[matrix], weight_decay=0.0, eps=group["eps"], maximize=False,
+                beta2=beta2, lr=rates[piece.parameter], weight_decay=0.0, eps=group["eps"], maximize=False,
             )  # fmt: skip
         state["step"] += 1
 
     def _pieces(self, parameter: Tensor) -> Sequence[Piece]:
-        layout = self._layouts.get(parameter)
-        return [Piece(0, parameter.numel(), 0)] if layout is None else layout.pieces
+        return self._layout.pieces[parameter] if self._layout else [Piece(0, parameter.numel(), 0, 0)]
 
     def _rms(self, parameter: Tensor) -> Tensor:
         """The root mean square of each matrix, [matrices] float32; of one that lies in other tensors, anything."""
-        layout = self._layouts.get(parameter)
-        if layout is None:
-            return _squares(parameter.view(-1)).div(parameter.numel()).sqrt().float()[None]
-        sums = torch.zeros_like(layout.sizes)
-        for start, stop, matrix in layout.pieces:
-            sums[matrix] += _squares(parameter[start:stop])
-        dist.all_reduce(sums)
-        return (sums / layout.sizes).sqrt().float()
+        if self._layout is None:
+            return squares(parameter.view(-1)).div(parameter.numel()).sqrt().float()[None]
+        sizes = torch.tensor([shape.numel() for shape in self._layout.shapes], dtype=torch.float64)
+        sums = torch.zeros_like(sizes, device=parameter.device)
+        for piece in self._layout.pieces[parameter]:
+            sums[piece.parameter] += squares(parameter[piece.start : piece.stop])
+        return (self._layout.over_ranks(sums) / sizes.to(parameter.device)).sqrt().float()
 
 
-def flat_layouts(engine: Any, zero_stage: int) -> dict[Tensor, Pieces]:
-    """What the flat tensors of DeepSpeed's engine hold on this rank; nothing without ZeRO."""
-    if zero_stage == 0:
-        return {}
-    parameters = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
-    optimizer = engine.optimizer
-    sizes = [getattr(parameter, "ds_numel", parameter.numel()) for parameter in parameters]
-    numbers = {parameter: number for number, parameter in enumerate(parameters)}
-    if zero_stage == 3:
-        found = {
-            flat: list(_partitions(group, numbers))
-            for flat, group in zip(optimizer.fp32_partitioned_groups_flat, optimizer.fp16_groups, strict=True)
-        }
-    else:
-        flats = [flat for group in engine.basic_optimizer.param_groups for flat in group["params"]]
-        found = {flat: list(_fragments(flat, parameters)) for flat in flats}
-    return {
-        flat: Pieces(pieces, torch.tensor(sizes, dtype=torch.float64, device=flat.device))
-        for flat, pieces in found.items()
-    }
-
-
-def _fragments(flat: Tensor, parameters: Sequence[Any]) -> Iterator[Piece]:
-    """ZeRO 1 and 2: DeepSpeed tells of each parameter which elements of which flat tensor are its own, if any are."""
-    for number, parameter in enumerate(parameters):
-        mapping = getattr(parameter, "_hp_mapping", None)
-        if mapping is not None and _lies_in(mapping.hp_fragment, flat):
-            address = mapping.get_hp_fragment_address()
-            yield Piece(address.start, address.start + address.numel, number)
-
-
-def _lies_in(part: Tensor, whole: Tensor) -> bool:
-    return part.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
-
-
-def _partitions(group: Iterable[Any], numbers: Mapping[Any, int]) -> Iterator[Piece]:
-    """ZeRO 3: this rank's part of one parameter after another; what fills up the last rank's is nobody's."""
-    start = 0
-    for parameter in group:
-        room = parameter.ds_tensor.ds_numel
-        own = min(max(parameter.ds_numel - dist.get_rank() * room, 0), room)
-        yield Piece(start, start + own, numbers[parameter])
-        start += room
-
-
-def _squares(values: Tensor) -> Tensor:
+def squares(values: Tensor) -> Tensor:
     """Their sum, float64."""
     return torch.linalg.vector_norm(values, dtype=torch.float64).square()

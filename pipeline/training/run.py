@@ -15,7 +15,6 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -50,11 +49,12 @@ from pipeline.training.profile_request import requested_profile
 from pipeline.training.profiling import Profiler, Rates
 from pipeline.training.progress import ProgressLine, indented
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
+from pipeline.training.recovery import lineage_without, paused
 from pipeline.training.saving import Saving
 from pipeline.training.schedule import step_plan
 from pipeline.training.stopping import PARENT, StopRequest
 from pipeline.training.throughput import MeasuredPeak, Peak, count_flops
-from pipeline.training.trouble import LossGuard, TroubleError, samples_to_skip
+from pipeline.training.trouble import StepGuard, Trouble, TroubleError
 
 RESULT = "result.json"
 
@@ -124,12 +124,13 @@ class Session:
 
     def _train_from(
         self, found: tuple[Folder, Record] | None, lineage: Lineage, engine: Engine, state: TrainingState
-    ) -> TroubleError | None:
+    ) -> Trouble | None:
         """Train from a checkpoint (None: from the start) to the end; the trouble, if a rollback is to follow it."""
         training, rank = self.config.training, self.rank
         record = found[1] if found else None
         if found is not None:
             restore_state(*found, state)
+            engine.weight_sums = found[1].weight_sums
         progress = Progress(record.step, record.position, record.tokens) if record else Progress()
         positions = RankPositions(training, rank.index, rank.world_size, progress.step, lineage.skipped_ranges)
         steps = load_steps(self.data.micro_batches, positions, training.loader_workers, rank.device)
@@ -139,8 +140,8 @@ class Session:
                 restore_rank_generators(found[0], rank)
             stack.callback(self.heartbeat.write)
             stack.callback(Watchdog.close)
-            evaluation = Evaluation(engine, self.config, self.data, reports)
-            guard = LossGuard(training.trouble, record.recent_losses if record else ())
+            evaluation = Evaluation(engine, state, self.config, self.data, reports)
+            guard = StepGuard(training.trouble, self._new_measures(), record)
             saving = Saving(
                 self.store, self.config, self.data, rank, state, self.environment, evaluation, reports, guard, lineage,
                 record,
@@ -149,30 +150,37 @@ class Session:
 
     def _train(
         self, engine: Engine, state: TrainingState, steps: Iterator[list[MicroBatch]], positions: RankPositions,
-        progress: Progress, evaluation: Evaluation, guard: LossGuard, saving: Saving, reports: Reports | None,
-    ) -> TroubleError | None:  # fmt: skip
+        progress: Progress, evaluation: Evaluation, guard: StepGuard, saving: Saving, reports: Reports | None,
+    ) -> Trouble | None:  # fmt: skip
         training = self.config.training
         if progress.step == 0:
             evaluation.run(step=0)
-            if training.trouble.action == "rollback":
+            if "rollback" in (training.trouble.action, training.trouble.spikes.action):
                 saving.save_start(progress)
         told: list[Hook] = [self.peak] if isinstance(self.peak, MeasuredPeak) else []
         told += [reports.step, HealthReport(self.config, reports)] if reports else []
         probing = Probing(self.config, self.data, self.rank, state, self.environment["threads"], reports)
         hooks: dict[str, list[Hook]] = {
-            "reports": [self.heartbeat, *self.watchdog, guard, *told],
+            "reports": [self.heartbeat, *self.watchdog, *told],
             "evaluation": [evaluation, probing],
             "saving": [saving],
         }
         engine, steps, called = self._profiled(engine, steps, hooks, progress, reports)
         try:
             progress = train_steps(
-                engine, steps, progress, positions.first_of, lambda step: step_plan(training, step), called,
-                asked_to_stop=lambda: self.stop.reason is not None or saving.failed,
+                engine, steps, progress, positions.first_of, lambda step: step_plan(training, step), guard,
+                called, asked_to_stop=lambda: self.stop.reason is not None or saving.failed,
             )  # fmt: skip
-        except TroubleError as trouble:
+        except TroubleError as error:
+            if error.trouble.action == "pause":
+                saving.save(saving.progress)
+                saving.finish()
+                ending = paused(error.trouble, progress.step, self.config.train_dir.parent)
+                if isinstance(ending, StoppedEarlyError):
+                    self.history.add("stopped", error.trouble.step, asked_by=f"training.trouble: {error}")
+                raise ending from None
             saving.finish()
-            return trouble.with_traceback(None)
+            return error.trouble
         if progress.step < training.steps:
             saving.save(progress)
         saving.finish()
@@ -188,6 +196,11 @@ class Session:
         self._write_result(progress, state, evaluation, saving)
         return None
 
+    def _new_measures(self) -> set[int]:
+        """The steps from which losses and gradients are others: a new phase, parameters that are no longer frozen."""
+        phases = {step for step, _ in self.config.in_phases()}
+        return phases | {group.frozen_steps for group in self.config.training.groups.values()}
+
     def _profiled(
         self, engine: Engine, steps: Iterator[list[MicroBatch]], hooks: dict[str, list[Hook]], progress: Progress,
         reports: Reports | None,
@@ -202,29 +215,16 @@ class Session:
         )  # fmt: skip
         return profiler.watch(engine, steps, hooks)
 
-    def _roll_back(self, trouble: TroubleError, lineage: Lineage) -> tuple[tuple[Folder, Record], Lineage]:
+    def _roll_back(self, trouble: Trouble, lineage: Lineage) -> tuple[tuple[Folder, Record] | None, Lineage]:
         """The checkpoint to go back to, and the lineage without the samples in trouble. SpanwrightError to stop."""
-        wanted = self.config.training.trouble
         found = agree_on_checkpoint(self.store, self.rank, self._say)
-        kept = f"the checkpoint of step {found[1].step} is kept" if found else "no checkpoint was saved yet"
-        if wanted.action == "stop" or found is None:
-            raise SpanwrightError(
-                f"{trouble}; {kept}. Lower training.learning_rate or training.max_grad_norm, train with precision: "
-                "fp32, or go on without these samples: training.trouble.action=rollback"
-            )
-        skipped = samples_to_skip(
-            trouble, found[1].step, self.config.training.global_batch, lineage.skipped_ranges, wanted.skip_steps
-        )
-        if len(lineage.skipped) + len(skipped) > wanted.max_skipped_steps:
-            raise SpanwrightError(
-                f"{trouble}; {kept}, and going on without the samples of {len(lineage.skipped)} steps has not helped "
-                f"(training.trouble.max_skipped_steps={wanted.max_skipped_steps}): lower training.learning_rate, or "
-                "start from an earlier checkpoint (--from STEP)"
-            )
-        samples = [skipped[0].start, skipped[-1].stop]
-        self.history.add("rollback", found[1].step, reason=str(trouble), skipped=samples)
-        self._say(f"{trouble}: back to step {found[1].step}, without samples {samples[0]} to {samples[1] - 1}")
-        return found, replace(lineage, skipped=[*lineage.skipped, *skipped])
+        record = found[1] if found else None
+        without = lineage_without(trouble, record, lineage, self.config)
+        added = without.skipped[len(lineage.skipped) :]
+        step, samples = record.step if record else 0, [added[0].start, added[-1].stop]
+        self.history.add("rollback", step, reason=str(trouble), skipped=samples)
+        self._say(f"{trouble}: back to step {step}, without samples {samples[0]} to {samples[1] - 1}")
+        return found, without
 
     def _reports(self, engine: Engine, step: int, stack: contextlib.ExitStack) -> Reports | None:
         config, rank = self.config, self.rank

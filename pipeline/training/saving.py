@@ -16,7 +16,7 @@ from pipeline.training.continuing import Lineage
 from pipeline.training.hooks import Evaluation, Reports
 from pipeline.training.loop import Progress, StepReport
 from pipeline.training.rank import Rank
-from pipeline.training.trouble import LossGuard
+from pipeline.training.trouble import StepGuard
 
 
 class Saving:
@@ -32,7 +32,7 @@ class Saving:
         environment: dict[str, Any],
         evaluation: Evaluation,
         reports: Reports | None,
-        guard: LossGuard,
+        guard: StepGuard,
         lineage: Lineage,
         record: Record | None,
     ) -> None:
@@ -42,6 +42,8 @@ class Saving:
         self._saver = Saver(store, rank, config.checkpoint)
         self._guard, self.lineage = guard, lineage
         self._saved_step = record.step if record else None
+        self.progress = Progress(record.step, record.position, record.tokens) if record else Progress()
+        """Where the run stands, as far as this hook was told."""
         self.last_loss = record.last_loss if record else None
         evaluation.losses = dict(record.heldout) if record else {}
 
@@ -53,7 +55,7 @@ class Saving:
     def __call__(self, report: StepReport) -> None:
         """After a training step."""
         self._report(self._saver.poll())
-        self.last_loss = report.loss.hex()
+        self.last_loss, self.progress = report.loss.hex(), report.progress
         step = report.progress.step
         if step % self._config.checkpoint.save_every == 0 or step == self._config.training.steps:
             self.save(report.progress)
@@ -93,12 +95,16 @@ class Saving:
             tokenizer_digest=self._data.tokenizer.digest,
             parameters={name: list(shape) for name, shape in self._state.shapes.items()},
             buffers={name: list(shape) for name, shape in self._state.buffer_shapes.items()},
+            moments=self._state.moments,
+            weight_sums=self._state.weight_sums,
             last_loss=self.last_loss,
             heldout=dict(self._evaluation.losses),
             environment=self._environment,
             skipped=self.lineage.skipped,
             data_changes=self.lineage.data_changes,
             origin=self.lineage.origin,
-            recent_losses=self._guard.recent,
+            recent_losses=self._guard.recent_losses,
+            recent_grad_norms=self._guard.recent_grad_norms,
+            skipped_updates=self._guard.skipped_updates,
             saved_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )

@@ -8,6 +8,7 @@ Step s (from 0) is the update that turns the weights after s updates into those 
     inverse_sqrt  learning_rate * sqrt(warmup / (s + 1)), warmup taken as 1 if there is none (Raffel et al. 2020,
                   section 3.1.2); with decay_steps, a linear end to the minimum in the last decay_steps
     wsd           constant, then linear to the minimum in the last decay_steps (Hu et al. 2024, MiniCPM, section 4)
+    constant      learning_rate to the end
 """
 
 import math
@@ -30,6 +31,8 @@ class StepPlan:
     frozen: frozenset[str] = frozenset()
     loss_weights: dict[str, float] = field(default_factory=dict)
     """By term; 1 for those that are not named."""
+    observed: bool = False
+    """Whether gradients and logits are measured, to be logged."""
 
 
 def step_plan(config: TrainingConfig, step: int) -> StepPlan:
@@ -43,6 +46,7 @@ def step_plan(config: TrainingConfig, step: int) -> StepPlan:
         },
         frozen,
         {term: _weight(weight, step) for term, weight in config.loss_weights.items()},
+        observed=(step + 1) % config.log_every == 0,
     )
 
 
@@ -63,8 +67,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     warmup = config.warmup_steps
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
-    shape = {"cosine": _cosine, "linear": _linear, "inverse_sqrt": _inverse_sqrt, "wsd": _wsd}[config.schedule.kind]
-    return config.learning_rate * shape(config.schedule, warmup, config.steps, step)
+    return config.learning_rate * _SHAPES[config.schedule.kind](config.schedule, warmup, config.steps, step)
 
 
 def _cosine(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> float:
@@ -87,6 +90,13 @@ def _inverse_sqrt(schedule: ScheduleConfig, warmup: int, steps: int, step: int) 
 def _wsd(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> float:
     length = schedule.decay_steps or max(1, round(steps * _WSD_DECAY_SHARE))
     return _linear_end(1.0, schedule.min_lr_ratio, steps - length, steps, step)
+
+
+def _constant(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> float:
+    return 1.0
+
+
+_SHAPES = {"cosine": _cosine, "linear": _linear, "inverse_sqrt": _inverse_sqrt, "wsd": _wsd, "constant": _constant}
 
 
 def _linear_end(ratio: float, minimum: float, start: int, end: int, step: int) -> float:

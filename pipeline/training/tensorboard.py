@@ -1,4 +1,4 @@
-"""TensorBoard: losses by term, learning rate, gradient norm, speed, data wait, span statistics, and samples as text."""
+"""TensorBoard: losses by term, learning rate, gradient norms, logits, speed, data wait, spans, and samples as text."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ class TensorBoard:
             "speed/tokens_per_second": report.tokens / report.seconds,
             "speed/data_wait": report.data_wait_seconds / report.seconds,
         }
-        scalars |= {f"views/{name}": value for name, value in views.items()}
+        scalars |= {f"views/{name}": value for name, value in views.items()} | report.statistics
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
 

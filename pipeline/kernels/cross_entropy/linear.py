@@ -17,6 +17,7 @@ import torch
 
 from pipeline.kernels.cross_entropy import liger
 from pipeline.kernels.cross_entropy.reference import loss_and_gradient, slices
+from pipeline.kernels.cross_entropy.watching import tell_logits
 
 _CHUNK_LOGITS = 2**25  # 64 MiB of bf16: fewer, larger products cost less than adding up many small ones
 
@@ -63,6 +64,7 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         compute = liger.loss_and_gradient if liger.fits(states_LW) else loss_and_gradient
         for rows in chunks:
             logits_CV = torch.nn.functional.linear(states_LW[rows], weight_VW, bias_V)
+            tell_logits(logits_CV)
             total += compute(logits_CV, labels_L[rows], z_loss, label_smoothing, wanted)
             if grads_LW is not None:
                 torch.mm(logits_CV, weight_VW, out=grads_LW[rows])

@@ -26,6 +26,7 @@ class KeptState:
 
     shapes = SHAPES
     buffer_shapes = BUFFERS
+    moments = None
 
     def __init__(self, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)

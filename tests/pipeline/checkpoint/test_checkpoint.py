@@ -209,6 +209,11 @@ def test_files_are_planned_by_names_and_sizes_alone():
     ]
     assert len(plan) == 9
     assert plan_files(dict(reversed(shapes.items())), file_bytes=200) == plan
+    some = plan_files(shapes, {"exp_avg": ["b", "a"], "exp_avg_sq": []}, file_bytes=200)
+    assert [file for file in some if file.kind != "exp_avg"] == plan[:3]
+    assert [(file.file_name, file.names) for file in some[3:]] == [
+        ("exp_avg-00000.safetensors", ("a",)), ("exp_avg-00001.safetensors", ("b",)),
+    ]  # fmt: skip
 
 
 def test_generators_go_on_where_they_were():

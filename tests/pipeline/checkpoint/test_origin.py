@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from data_prep.errors import CorruptionError, InputError
 from pipeline.checkpoint.format import KINDS
@@ -85,6 +86,25 @@ def test_the_weights_of_another_run_are_taken_and_everything_else_is_fresh(
         assert not any(state.tensors[name, kind].any() for kind in KINDS if kind != "master")
     assert state.updates == 0
     assert "rng-00000.json" not in step_folder(tmp_path / "new", 0).names()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "kinds"),
+    [("lion", {"master", "exp_avg"}), ("schedule_free", {"master", "exp_avg_sq", "z"}), ("adamw", set(KINDS))],
+)
+def test_weights_taken_from_another_run_begin_with_the_moments_of_the_new_ones_optimizer(
+    save: Callable[..., Path], tmp_path: Path, optimizer: str, kinds: set[str]
+) -> None:
+    save(5)
+    config = {"training": {"steps": 7, "optimizer": optimizer}}
+    take_weights(tmp_path / "new", step_folder(tmp_path / "checkpoints", 5), config, FINGERPRINTS)
+    folder, old = tmp_path / "new" / "step-00000000", KeptState(seed=5)
+    found = {path.name.rpartition("-")[0]: load_file(path) for path in folder.glob("*.safetensors")}
+    assert found.keys() - {"buffers"} == kinds
+    for kind in kinds:
+        for name, value in found[kind].items():
+            begun = old.tensors[name, "master"] if kind in ("master", "z") else torch.zeros(SHAPES[name])
+            assert torch.equal(value, begun)
 
 
 def test_a_run_that_has_trained_takes_nothing_from_another(save: Callable[..., Path], tmp_path: Path) -> None:

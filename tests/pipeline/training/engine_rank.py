@@ -5,6 +5,7 @@ Rank 0 writes report.json: what each stage did, next to what plain torch did on 
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from deepspeed.utils import safe_get_full_grad
 from torch import nn
 
-from pipeline.checkpoint.format import KINDS
+from pipeline.checkpoint.format import Kind
 from pipeline.checkpoint.state import TrainingState
 from pipeline.training.collective import sum_floats
 from pipeline.training.config import TrainingConfig
@@ -21,29 +22,41 @@ from pipeline.training.rank import Rank, join_process_group, rank_from_environme
 
 RATE, DECAY, CLIP = 1e-2, 0.1, 0.5
 GLOBAL_MICRO_BATCHES = 6
-STAGES = {
-    "adamw/fp32": (0, 1, 2, 3),
-    "adamw/bf16": (0, 1, 2, 3),
-    "rms_adamw/fp32": (0, 1, 2, 3),
-    "rms_adamw/bf16": (0, 2),  # of bf16 only the start differs: DeepSpeed steps before there are moments
-}
 STEPS = 3
 
 
+Weights = dict[str, torch.Tensor]
+Stepper = Callable[[], None]
+
+
+class Layer(nn.Module):
+    """A hidden matrix."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.randn(15, 15, generator=generator) * 0.3)
+
+
 class Toy(nn.Module):
-    """Tied embedding, a matrix, and vectors whose sizes no number of ranks divides."""
+    """Tied embedding, matrices, and vectors whose sizes no number of ranks divides.
+
+    Of the three matrices, one after another in ZeRO's flat partitions, the border of two ranks cuts the second.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(1)
         self.embedding = nn.Parameter(torch.randn(37, 15, generator=generator) * 0.3)
-        self.matrix = nn.Parameter(torch.randn(15, 15, generator=generator) * 0.3)
+        self.blocks = nn.ModuleList(Layer(generator) for _ in range(3))
         self.scale = nn.Parameter(torch.ones(15))
         self.shift = nn.Parameter(torch.zeros(7))
+        self.averages: Weights = {}
 
     def forward(self, views: Any) -> dict[str, tuple[torch.Tensor, int]]:
         tokens, labels = views
-        states = torch.tanh((self.embedding[tokens] * self.scale) @ self.matrix)
+        states = self.embedding[tokens] * self.scale
+        for layer in self.blocks:
+            states = torch.tanh(states @ layer.matrix)
         logits = (states @ self.embedding.t()).float() + self.shift.repeat(6)[:37]
         return {"ce": (nn.functional.cross_entropy(logits, labels, reduction="sum"), int((labels >= 0).sum()))}
 
@@ -57,35 +70,94 @@ def micro_batch(step: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens, labels
 
 
-def plain_torch(steps: int, relative: bool = False) -> tuple[list[list[float]], dict[str, torch.Tensor]]:
-    """[loss, gradient norm] of each step on the whole global batch, and the weights after it.
-
-    `relative`: the step of each matrix, and not its decay, is multiplied by the RMS of its weights, at least 1e-3.
-    """
+def plain_torch(steps: int, optimizer: str) -> tuple[list[list[float]], Weights]:
+    """[loss, gradient norm] of each step on the whole global batch, and the weights after it."""
     toy = Toy()
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [toy.embedding, toy.matrix], "weight_decay": DECAY},
-            {"params": [toy.scale, toy.shift], "weight_decay": 0.0},
-        ],
-        lr=RATE,
-    )
+    stepper = {"adamw": adamw, "rms_adamw": rms_adamw, "lion": lion, "muon": muon}.get(optimizer, schedule_free)(toy)
     figures = []
     for step in range(steps):
         batches = [micro_batch(step, number) for number in range(GLOBAL_MICRO_BATCHES)]
         count = sum(int((labels >= 0).sum()) for _, labels in batches)
-        optimizer.zero_grad()
+        toy.zero_grad()
         loss = sum((toy(views)["ce"][0] for views in batches), start=torch.zeros(())) / count
         loss.backward()
         norm = nn.utils.clip_grad_norm_(toy.parameters(), CLIP)
-        before = {name: parameter.detach().clone() for name, parameter in toy.named_parameters()}
-        optimizer.step()
-        for name, parameter in toy.named_parameters() if relative else ():
-            decayed = before[name] * (1 - RATE * DECAY * (parameter.ndim > 1))
-            rms = before[name].square().mean().sqrt().clamp(min=1e-3)
-            parameter.data.copy_(decayed + (parameter.data - decayed) * rms)
+        stepper()
         figures.append([loss.item(), norm.item()])
-    return figures, {name: parameter.detach() for name, parameter in toy.named_parameters()}
+    return figures, toy.averages or {name: parameter.detach() for name, parameter in toy.named_parameters()}
+
+
+def decayed(weights: torch.Tensor) -> torch.Tensor:
+    return weights * (1 - RATE * DECAY * (weights.ndim > 1))
+
+
+def adamw(toy: Toy) -> Stepper:
+    matrices = [toy.embedding, *(layer.matrix for layer in toy.blocks)]
+    vectors = {"params": [toy.scale, toy.shift], "weight_decay": 0.0}
+    return torch.optim.AdamW([{"params": matrices, "weight_decay": DECAY}, vectors], lr=RATE).step
+
+
+def rms_adamw(toy: Toy) -> Stepper:
+    """The step of each matrix, and not its decay, is multiplied by the RMS of its weights, at least 1e-3."""
+    step = adamw(toy)
+
+    def scaled() -> None:
+        before = {name: parameter.detach().clone() for name, parameter in toy.named_parameters()}
+        step()
+        for name, parameter in toy.named_parameters():
+            rms = before[name].square().mean().sqrt().clamp(min=1e-3)
+            kept = decayed(before[name])
+            parameter.data.copy_(kept + (parameter.data - kept) * rms)
+
+    return scaled
+
+
+def lion(toy: Toy) -> Stepper:
+    """Chen et al. 2023, Algorithm 2, with its betas."""
+    means = {name: torch.zeros_like(parameter) for name, parameter in toy.named_parameters()}
+
+    def step() -> None:
+        for name, parameter in toy.named_parameters():
+            assert parameter.grad is not None
+            update = torch.sign(0.9 * means[name] + 0.1 * parameter.grad)
+            parameter.data.copy_(decayed(parameter.data) - RATE * update)
+            means[name] = 0.99 * means[name] + 0.01 * parameter.grad
+
+    return step
+
+
+def muon(toy: Toy) -> Stepper:
+    matrices = [layer.matrix for layer in toy.blocks]
+    orthogonal = torch.optim.Muon(matrices, lr=RATE, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
+    table = {"params": [toy.embedding], "weight_decay": DECAY}
+    other = torch.optim.AdamW([table, {"params": [toy.scale, toy.shift], "weight_decay": 0.0}], lr=RATE)
+
+    def step() -> None:
+        orthogonal.step()
+        other.step()
+
+    return step
+
+
+def schedule_free(toy: Toy) -> Stepper:
+    """Defazio et al. 2024, Algorithm 1, at one rate; `toy.averages` are what is evaluated."""
+    toy.averages = {name: parameter.detach().clone() for name, parameter in toy.named_parameters()}
+    z = {name: value.clone() for name, value in toy.averages.items()}
+    squares = {name: torch.zeros_like(value) for name, value in z.items()}
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        for name, y in toy.named_parameters():
+            assert y.grad is not None
+            squares[name] = 0.999 * squares[name] + 0.001 * y.grad**2
+            update = y.grad / ((squares[name] / (1 - 0.999**steps)).sqrt() + 1e-8)
+            z[name] = z[name] - RATE * (update + DECAY * (y.ndim > 1) * y.detach())
+            toy.averages[name] = (1 - 1 / steps) * toy.averages[name] + z[name] / steps
+            y.data.copy_(0.1 * z[name] + 0.9 * toy.averages[name])
+
+    return step
 
 
 def plain_gradients() -> dict[str, torch.Tensor]:
@@ -102,7 +174,7 @@ def make_engine(rank: Rank, stage: int, precision: str, optimizer: str) -> Engin
         {
             "steps": 100, "global_batch": GLOBAL_MICRO_BATCHES, "micro_batch": 1, "ranks": rank.world_size,
             "zero_stage": stage, "precision": precision, "weight_decay": DECAY, "max_grad_norm": CLIP,
-            "optimizer": optimizer,
+            "optimizer": optimizer, "schedule": {"kind": "constant"},
         }
     )  # fmt: skip
     return Engine(Toy(), config, rank)
@@ -132,15 +204,17 @@ def full_gradient(parameter: nn.Parameter) -> torch.Tensor:
     return (parameter.grad if gradient is None else gradient).detach().float().clone()
 
 
-def read_all(engine: Engine) -> dict[tuple[str, str], torch.Tensor]:
+def read_all(engine: Engine) -> dict[tuple[str, Kind], torch.Tensor]:
     state = TrainingState(engine)
-    return {(name, kind): state.read(name, kind) for name in state.shapes for kind in KINDS}
+    both: dict[Kind, Any] = {"exp_avg": state.shapes, "exp_avg_sq": state.shapes}
+    kinds: dict[Kind, Any] = {"master": state.shapes, **(state.moments or both)}
+    return {(name, kind): state.read(name, kind) for kind, names in kinds.items() for name in names}
 
 
-def write_all(engine: Engine, saved: dict[tuple[str, str], torch.Tensor], num_updates: int) -> None:
+def write_all(engine: Engine, saved: dict[tuple[str, Kind], torch.Tensor], num_updates: int) -> None:
     state = TrainingState(engine)
     for (name, kind), value in saved.items():
-        state.write(name, kind, value)  # type: ignore[arg-type]
+        state.write(name, kind, value)
     state.finish_write(num_updates)
 
 
@@ -148,14 +222,14 @@ def equal(left: dict[Any, torch.Tensor], right: dict[Any, torch.Tensor]) -> bool
     return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, stages_by_kind: dict[str, list[int]]) -> None:
     rank = rank_from_environment()
     set_threads(rank, 1)
     join_process_group(rank)
-    plain = {"adamw": plain_torch(STEPS), "rms_adamw": plain_torch(STEPS, relative=True)}
+    plain = {optimizer: plain_torch(STEPS, optimizer) for optimizer in {kind.split("/")[0] for kind in stages_by_kind}}
     expected_gradients = plain_gradients()
     report: dict[str, Any] = {"expected": {name: figures for name, (figures, _) in plain.items()}, "stages": {}}
-    for kind, stages in STAGES.items():
+    for kind, stages in stages_by_kind.items():
         optimizer, precision = kind.split("/")
         saved, weights = None, plain[optimizer][1]
         for stage in stages:
@@ -164,15 +238,18 @@ def main(folder: Path) -> None:
             figures = [*train(engine, 0, 1, gradients), *train(engine, 1, STEPS)]
             own = read_all(engine)
             saved = saved or own
+            engine_sums = engine.weight_sums
             straight = train(engine, STEPS, STEPS + 2)
 
             again = make_engine(rank, stage, precision, optimizer)
             write_all(again, own, STEPS)
+            again.weight_sums = engine_sums
             read_back = equal(read_all(again), own)
             resumed = train(again, STEPS, STEPS + 2)
 
             other = make_engine(rank, stage, precision, optimizer)  # the first stage's state, in this stage
             write_all(other, saved, STEPS)
+            other.weight_sums = engine_sums
             report["stages"][f"{optimizer}/{precision}/{stage}"] = {
                 "figures": figures,
                 "gradients_off_by": {
@@ -194,4 +271,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -41,20 +41,24 @@ def sample_digests(micro_batch: MicroBatch) -> list[tuple[int, str]]:
 def state_differences(folder: Path, record: Record, state: TrainingState, engine: Engine) -> list[str]:
     """What in the engine is not, bit for bit, what the checkpoint's files hold. Collective."""
     differences = []
-    saved: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in KINDS}
+    saved: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in (*KINDS, *(state.moments or ()))}
     for path in folder.glob("*.safetensors"):
         saved[path.name.rpartition("-")[0]] |= safetensors.torch.load_file(path)
     for name in sorted(record.parameters):
+        kinds = [kind for kind in saved if kind == "master" or state.moments is None or name in state.moments[kind]]
         differences += [
-            f"{kind} of {name}" for kind in KINDS if not same_bits(state.read(name, kind), saved[kind].pop(name))
+            f"{kind} of {name}" for kind in kinds if not same_bits(state.read(name, kind), saved[kind].pop(name))
         ]
-    differences += [f"{kind} of {name} is in no engine" for kind in KINDS for name in saved[kind]]
+    differences += [f"{kind} of {name} is in no engine" for kind, left in saved.items() for name in left]
     masters = dict(state.masters())
-    for name, weight in full_weights(engine).items():
+    with state.averaged():
+        weights = full_weights(engine)
+    for name, weight in weights.items():
         if not same_bits(weight, masters[name].to(weight.dtype)):
             differences.append(f"the weight {name} that forward reads")
     updates = {float(of_parameter["step"]) for of_parameter in engine.optimizer.state.values()}
-    return differences + [f"{found} updates" for found in updates if found != record.step]
+    expected = record.step - len(record.skipped_updates)
+    return differences + [f"{found} updates" for found in updates if found != expected]
 
 
 def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:

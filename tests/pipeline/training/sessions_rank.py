@@ -10,6 +10,7 @@ object:
     shift       read every sample so many positions later (a run that resumed wrongly)
     skip        [start, stop) of samples that are left out from the start
     break       [position, factor]: the loss of the micro-batch with this sample is multiplied by the factor
+    break_gradient  position: the gradient of the micro-batch with this sample is not a number, its loss is as ever
 
 REPORTS/rank-N.json has, by job: its outcome, the step it went on from, what of the restored state is not that of the
 checkpoint's files, and position and digest of every sample, in the order of reading.
@@ -17,6 +18,7 @@ checkpoint's files, and position and digest of every sample, in the order of rea
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -78,6 +80,8 @@ class Watch:
             yield mock.patch.object(run.Lineage, "skipped_ranges", [(start, stop)])
         if "break" in self._job:
             yield mock.patch.object(Engine, "forward", self._breaking(*self._job["break"]))
+        if "break_gradient" in self._job:
+            yield mock.patch.object(Engine, "forward", self._breaking(self._job["break_gradient"], 1.0, math.nan))
 
     def _restoring(self, folder: Folder, record: Record, state: TrainingState) -> None:
         self._restore_state(folder, record, state)
@@ -89,12 +93,15 @@ class Watch:
             self.report["samples"] += [sample for batch in micro_batches for sample in sample_digests(batch)]
             yield micro_batches
 
-    def _breaking(self, position: int, factor: float) -> Callable[..., Any]:
+    def _breaking(self, position: int, factor: float, of_gradient: float = 1.0) -> Callable[..., Any]:
         def forward(engine: Engine, views: Any) -> Any:
             terms = self._forward(engine, views)
             broken = any(bool((view.sample_positions == position).any()) for view in views.values())
-            broken = broken and engine.module.training
-            return {name: (total * factor if broken else total, count) for name, (total, count) in terms.items()}
+            if not broken or not engine.module.training:
+                return terms
+            for total, _ in terms.values():
+                total.register_hook(lambda gradient: gradient * of_gradient)
+            return {name: (total * factor, count) for name, (total, count) in terms.items()}
 
         return forward
 

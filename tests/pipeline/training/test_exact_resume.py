@@ -1,8 +1,8 @@
 """Stopped and continued at any step, a run is bit for bit the one that went straight: the matrix of configurations.
 
-A configuration is a ZeRO stage, a number of ranks, forwards a step, saving beside training or not, and a precision;
-dropout is on. Its run goes straight; then again, stopped after each of STOPS, the next part going on from the
-checkpoint: in epochs 0, 1 and 2, at an evaluation, and after the last step.
+A configuration is a ZeRO stage, a number of ranks, forwards a step, saving beside training or not, a precision and an
+optimizer; dropout is on. Its run goes straight; then again, stopped after each of STOPS, the next part going on from
+the checkpoint: in epochs 0, 1 and 2, at an evaluation, and after the last step.
 """
 
 import itertools
@@ -20,20 +20,28 @@ GLOBAL_BATCH, STEPS = 6, 13
 STOPS = (2, 4, 7, 12)
 """Steps done at each stop: epoch 0, an evaluation, epoch 1, epoch 2. The last part ends the run."""
 FIELDS = {"steps": STEPS, "global_batch": GLOBAL_BATCH, "evaluate_every": 4}
+SCHEDULES = {"schedule_free": "constant"}
 MODEL = {"num_layers": 1}  # of encoder and decoder: more of them only cost time
-Configuration = tuple[int, int, bool, str]  # ZeRO stage, forwards a step, background, precision
+Configuration = tuple[int, int, bool, str, str]  # ZeRO stage, forwards a step, background, precision, optimizer
 
 ALL = [
-    (stage, forwards, background, precision)
+    (stage, forwards, background, precision, "adamw")
     for stage, forwards in itertools.product((0, 1, 2, 3), (1, 3))
     for background, precision in ((False, "bf16"), (True, "bf16"), (True, "fp32"))
 ]
 """On one rank 24 configurations; fp32 is left out on two: 16."""
-QUICK = [(0, 3, True, "bf16"), (2, 3, False, "bf16"), (3, 1, True, "bf16")]
+QUICK = [
+    (0, 3, True, "bf16", "schedule_free"), (2, 3, False, "bf16", "muon"), (3, 1, True, "bf16", "adamw"),
+]  # fmt: skip
+OTHERS = [
+    (stage, 3, True, "bf16", optimizer)
+    for optimizer in ("rms_adamw", "lion", "muon", "schedule_free")
+    for stage in range(4)
+]
 LONG = [
     pytest.param([given for given in ALL if given[0] == stage], marks=pytest.mark.long, id=f"ZeRO {stage}")
     for stage in range(4)
-]
+] + [pytest.param(OTHERS, marks=pytest.mark.long, id="other optimizers")]
 
 
 def parts(run_dir: Path) -> list[dict[str, Any]]:
@@ -49,12 +57,13 @@ def test_a_run_stopped_anywhere_is_bit_equal_to_one_that_went_straight(
 ) -> None:
     runs: dict[Configuration, tuple[Path, Path]] = {}
     jobs: list[dict[str, Any]] = []
-    configurations = [given for given in configurations if ranks == 1 or given[-1] == "bf16"]
-    for stage, forwards, background, precision in configurations:
+    configurations = [given for given in configurations if ranks == 1 or given[3] == "bf16"]
+    for stage, forwards, background, precision, optimizer in configurations:
         micro_batch = GLOBAL_BATCH // ranks // forwards
         fields = {**FIELDS, "zero_stage": stage, "micro_batch": micro_batch, "ranks": ranks, "precision": precision}
+        fields |= {"optimizer": optimizer, "schedule": {"kind": SCHEDULES.get(optimizer, "cosine"), "warmup_steps": 2}}
         straight, stopped = (make_run(checkpoint={"background": background}, model=MODEL, **fields) for _ in range(2))
-        runs[stage, forwards, background, precision] = straight, stopped
+        runs[stage, forwards, background, precision, optimizer] = straight, stopped
         jobs += [{"run_dir": str(straight)}, *parts(stopped)]
     reports = iter(run_jobs(jobs, ranks, tmp_path))
     for configuration, (straight, stopped) in runs.items():

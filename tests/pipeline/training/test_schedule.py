@@ -14,7 +14,7 @@ def config(steps: int = 100, **schedule) -> TrainingConfig:
 
 
 def test_warm_up_is_linear_and_reaches_the_full_rate_with_its_last_step():
-    for kind in ("cosine", "linear", "inverse_sqrt", "wsd"):
+    for kind in ("cosine", "linear", "inverse_sqrt", "wsd", "constant"):
         rates = [learning_rate(config(kind=kind, warmup_steps=4), step) for step in range(4)]
         assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
 
@@ -112,6 +112,18 @@ def test_two_groups_follow_the_rates_of_presumm(step):
     rates = step_plan(scheduled(steps=200_000, groups=PRESUMM), step).group_rates
     for group, rate, warmup in (("encoder", 2e-3, 20_000), ("decoder", 0.1, 10_000)):
         assert rates[group] == pytest.approx(rate * min((step + 1) ** -0.5, (step + 1) * warmup**-1.5), rel=1e-12)
+
+
+def test_a_schedule_free_optimizer_takes_no_decay_anywhere():
+    constant = {"kind": "constant", "warmup_steps": 10}
+    free = {"optimizer": "schedule_free", "schedule": constant}
+    assert learning_rate(scheduled(**free), 99) == scheduled(**free).learning_rate
+    for place, fields in (
+        ("schedule", {"optimizer": "schedule_free"}),
+        ("groups.top.schedule", {**free, "groups": {"top": {"parameters": ["a"], "schedule": {"kind": "wsd"}}}}),
+    ):
+        with pytest.raises(ValidationError, match=rf"{place}\.kind is '\w+' and optimizer is 'schedule_free'"):
+            scheduled(**fields)
 
 
 def test_a_frozen_group_has_no_rate_and_begins_its_own_warm_up_when_it_is_let_go():
