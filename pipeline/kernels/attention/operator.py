@@ -4,6 +4,9 @@ Registered with fake kernels (shapes without data) and autograd, so `torch.compi
 1. `flatten` makes pattern, bias, dropout tensors and numbers of the kernel's dtypes (differentiably);
 2. the forward operator returns the output and the base-2 log of each query's sum of exponentials;
 3. the backward operator computes probabilities again from that.
+
+They are registered by dispatch key: `custom_op` and `register_autograd` look at the schema in Python in every call, and
+its 28 arguments take them longer than all that is here.
 """
 
 from dataclasses import fields
@@ -123,7 +126,11 @@ _LEARNED = ("bias", "fire_pieces", "fire_shape", "key_scores")  # what may need 
 _NAMES = [field.name for field in fields(cpu.Arguments)]
 
 
-@torch.library.custom_op("spanwright::attention", mutates_args=(), schema=f"({_SCHEMA}) -> (Tensor, Tensor)")
+_library = torch.library.Library("spanwright", "FRAGMENT")
+_library.define(f"attention({_SCHEMA}) -> (Tensor, Tensor)")
+_library.define(f"attention_backward({_BACKWARD_SCHEMA}) -> Tensor[]")
+
+
 def _forward(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
     given = cpu.Arguments(*arguments)
     out, logsumexp = _outputs(given)
@@ -131,8 +138,7 @@ def _forward(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return out, logsumexp
 
 
-@_forward.register_fake
-def _(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _fake_forward(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return _outputs(cpu.Arguments(*arguments))
 
 
@@ -142,7 +148,6 @@ def _outputs(given: cpu.Arguments) -> tuple[torch.Tensor, torch.Tensor]:
     return given.q.new_empty(given.q.shape), logsumexp
 
 
-@torch.library.custom_op("spanwright::attention_backward", mutates_args=(), schema=f"({_BACKWARD_SCHEMA}) -> Tensor[]")
 def _backward(
     out: torch.Tensor, logsumexp: torch.Tensor, grad_out: torch.Tensor, needed: list[bool], *arguments: Any
 ) -> list[torch.Tensor]:
@@ -156,8 +161,7 @@ def _backward(
     return gradients
 
 
-@_backward.register_fake
-def _(
+def _fake_backward(
     out: torch.Tensor, logsumexp: torch.Tensor, grad_out: torch.Tensor, needed: list[bool], *arguments: Any
 ) -> list[torch.Tensor]:
     return _gradients(cpu.Arguments(*arguments), needed)
@@ -173,27 +177,41 @@ def _gradients(given: cpu.Arguments, needed: list[bool]) -> list[torch.Tensor]:
     return gradients
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-    ctx.others = [None if isinstance(x, torch.Tensor) else x for x in inputs]
-    ctx.places = [place for place, x in enumerate(inputs) if isinstance(x, torch.Tensor)]
-    ctx.save_for_backward(*output, *(inputs[place] for place in ctx.places))
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            out, logsumexp = torch.ops.spanwright.attention(*inputs)
+        ctx.mark_non_differentiable(logsumexp)
+        ctx.set_materialize_grads(False)
+        ctx.others = [None if isinstance(x, torch.Tensor) else x for x in inputs]
+        ctx.places = [place for place, x in enumerate(inputs) if isinstance(x, torch.Tensor)]
+        ctx.save_for_backward(out, logsumexp, *(inputs[place] for place in ctx.places))
+        return out, logsumexp
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        by_name: dict[str, torch.Tensor] = {}
+        if grad_outputs[0] is not None:
+            out, logsumexp, *tensors = ctx.saved_tensors
+            arguments = list(ctx.others)
+            for place, tensor in zip(ctx.places, tensors, strict=True):
+                arguments[place] = tensor
+            needed = [ctx.needs_input_grad[_NAMES.index(name)] for name in _LEARNED]
+            gradients = torch.ops.spanwright.attention_backward(out, logsumexp, grad_outputs[0], needed, *arguments)
+            by_name = dict(zip(("q", "k", "v", *_LEARNED), gradients, strict=True))
+        return tuple(
+            by_name.get(name) if needed else None for name, needed in zip(_NAMES, ctx.needs_input_grad, strict=True)
+        )
 
 
-def _differentiate(ctx: Any, grad_out: torch.Tensor | None, _: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-    by_name: dict[str, torch.Tensor] = {}
-    if grad_out is not None:
-        out, logsumexp, *tensors = ctx.saved_tensors
-        arguments = list(ctx.others)
-        for place, tensor in zip(ctx.places, tensors, strict=True):
-            arguments[place] = tensor
-        needed = [ctx.needs_input_grad[_NAMES.index(name)] for name in _LEARNED]
-        gradients = torch.ops.spanwright.attention_backward(out, logsumexp, grad_out, needed, *arguments)
-        by_name = dict(zip(("q", "k", "v", *_LEARNED), gradients, strict=True))
-    return tuple(
-        by_name.get(name) if needed else None for name, needed in zip(_NAMES, ctx.needs_input_grad, strict=True)
-    )
+def _differentiable(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return _Attention.apply(*arguments)
 
 
-_forward.register_autograd(_differentiate, setup_context=_setup)
+for _key in ("CPU", "CUDA"):
+    _library.impl("attention", _forward, _key)
+    _library.impl("attention_backward", _backward, _key)
+_library.impl("attention", _differentiable, "Autograd")
+torch.library.register_fake("spanwright::attention", _fake_forward, lib=_library)
+torch.library.register_fake("spanwright::attention_backward", _fake_backward, lib=_library)

@@ -13,7 +13,7 @@ Shape suffixes: Q queries and K keys of a tile, D head dimension (rounded up to 
 import triton
 import triton.language as tl
 
-from pipeline.kernels.attention.triton_bias import add_by_index, diagonals, store_diagonals
+from pipeline.kernels.attention.triton_bias import add_by_index, store_ends
 from pipeline.kernels.attention.triton_fire import (
     add_fire,
     add_fire_gradient,
@@ -28,8 +28,8 @@ from pipeline.kernels.attention.triton_scores import (
     LOG2_E,
     base2_scores,
     bias_index,
-    draws_below,
     draws_below_apart,
+    is_beyond,
     keeps,
     load_positions,
     sees,
@@ -47,27 +47,29 @@ from pipeline.kernels.attention.triton_tiles import (
 )
 
 _NUMBERS = [
-    *("num_sequences", "num_queries", "num_heads", "reach", "scale"),
+    *("num_sequences", "num_queries", "num_heads", "bias_stride", "reach", "scale"),
     *("keep_low", "keep_high", "keep_threshold"),
     *("dropout_low", "dropout_high", "dropout_threshold", "dropout_scale"),
 ]
 
 
-@triton.jit(do_not_specialize=[*_NUMBERS, "block_stride"])
+@triton.jit(do_not_specialize=[*_NUMBERS, "block_stride", "num_shares"])
 def backward_queries(
-    q, k, v, out, logsumexp, grad_out, grad_q, delta, bias_shares, fire_shares,
+    q, k, v, out, logsumexp, grad_out, grad_q, delta, bias_shares, num_shares, fire_shares,
     q_row, q_head, k_row, k_head, v_row, v_head,
     cu_q, cu_k, num_sequences, num_queries, num_heads,
     key_ranks, a_start, a_stop, b_start, b_stop, query_ranks, block_ranks, block_stride,
     keep_rows, keep_positions, keep_low, keep_high, keep_threshold,
-    bias, reach, fire_pieces, fire_breaks, fire_shape, fire_extents, q_positions, k_positions, key_scores, scale,
+    bias, bias_stride, reach, fire_pieces, fire_breaks, fire_shape, fire_extents,
+    q_positions, k_positions, key_scores, scale,
     dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold, dropout_scale,
     SHARING: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
-    VALUES: tl.constexpr, NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr, APART: tl.constexpr,
+    VALUES: tl.constexpr, NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
     """Write delta [H, Tq], and where given grad_q [Tq, H, D] and the shares of the bias's gradient.
 
-    bias_shares [H, programs, R] and fire_shares [H, programs, 2 * NUM_BREAKS + 4] come as zeros.
+    bias_shares [H, num_shares, R] (its first rows: see triton_bias.py) and fire_shares [H, programs,
+    2 * NUM_BREAKS + 4] come as zeros.
     """
     program, head = tl.program_id(0), tl.program_id(1)
     sequence, first_query, stop_query, first_row = find_tile(cu_q, num_sequences, num_queries, program, QUERIES)
@@ -84,8 +86,6 @@ def backward_queries(
     per_query_Q = head.to(tl.int64) * num_queries + rows_Q
     tl.store(delta + per_query_Q, delta_Q, mask=mask_Q)
     logsumexp_Q = tl.load(logsumexp + per_query_Q, mask=mask_Q, other=float("inf"))
-    a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
-    b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
     position_Q = load_positions(q_positions, rows_Q, first_query, mask_Q)
     if fire_pieces is not None:
         norms = fire_norms(fire_extents, fire_shape, rows_Q, mask_Q)
@@ -93,52 +93,61 @@ def backward_queries(
     dropout = (dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold)
 
     first_block, stop_block = num_keys * 0, tl.cdiv(num_keys, KEYS)
+    first_whole, stop_whole = first_block, num_keys // KEYS
     if block_ranks is not None:
         slot = first_key // KEYS + sequence
-        first_block, stop_block = visited_keys(block_ranks, slot, stop_block, block_stride, a_Q, b_Q)
+        a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
+        b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
+        first_block, stop_block, first_whole, stop_whole = visited_keys(
+            block_ranks, slot, stop_block, stop_whole, block_stride, a_Q, b_Q, mask_Q
+        )
     if bias_shares is not None:
-        share = bias_shares + (head.to(tl.int64) * tl.num_programs(0) + program) * (2 * reach + 1)
+        share = bias_shares + (head.to(tl.int64) * num_shares + program) * (2 * reach + 1)
     if fire_shares is not None:
         slopes = fire_pieces + (num_heads + head) * (NUM_BREAKS + 1)
         sums_S, sums_x_S = tl.zeros([PIECES], tl.float32), tl.zeros([PIECES], tl.float32)
         by_x_Q, by_tangent_Q = tl.zeros([QUERIES], tl.float32), tl.zeros([QUERIES], tl.float32)
-    begun_K = tl.zeros([KEYS], tl.float32)
-    low, high = 0.0, 0.0
+    low_Q, high_Q = tl.zeros([QUERIES], tl.float32), tl.zeros([QUERIES], tl.float32)
     share_R = tl.zeros([VALUES], tl.float32)
     sum_QD = tl.zeros([QUERIES, WIDTH], tl.float32)
     kv_head = head // SHARING
     for start in range(first_block * KEYS, stop_block * KEYS, KEYS):
-        if dropout_rows is not None:  # before anything else is held in registers
-            dropped = draws_below(dropout, rows_Q, mask_Q, head * DRAWS_PER_HEAD + start, KEYS)
         rows_K = first_key + start + tl.arange(0, KEYS)
         mask_K = rows_K < first_key + num_keys
         k_KD = load_rows(k, first_key + start, k_row, kv_head * k_head, mask_K, HEAD_DIM, WIDTH)
         v_KD = load_rows(v, first_key + start, v_row, kv_head * v_head, mask_K, HEAD_DIM, WIDTH)
         products = tl.dot(q_QD, tl.trans(k_KD), input_precision="ieee")
         position_K = load_positions(k_positions, rows_K, first_key, mask_K)
-        index = bias_index(position_Q[:, None], position_K[None, :], reach)
+        first_difference = first_query + start - first_row
         scores = base2_scores(
-            products, scale, bias, head, reach, index, key_scores, rows_K[None, :], mask_K[None, :], APART
-        )
+            products, scale, bias, bias_stride, reach, head, first_difference, q_positions, position_Q, position_K,
+            key_scores, rows_K, mask_K, PTX,
+        )  # fmt: skip
         if fire_pieces is not None:
             below, reached = fire_breaks_within(
                 position_Q, position_K, norms[0], fire_shape, fire_breaks, NUM_BREAKS, PIECES
             )
             x = fire_distances(position_Q, position_K, norms[0], fire_shape)
             scores = add_fire(scores, x, below, reached, fire_breaks, fire_pieces, head, num_heads, LOG2_E, NUM_BREAKS)
-        visible = mask_K[None, :]
-        if block_ranks is not None:
-            kept = mask_K[None, :]
-            if keep_rows is not None:
-                kept = keeps(keep, rows_Q, mask_Q, start, KEYS)
-            rank_1K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)[None, :]
-            visible = visible & sees(
-                rank_1K, a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
-                query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
-            )  # fmt: skip
-        weights = tl.where(visible, tl.exp2(scores - logsumexp_Q[:, None]), 0.0)
+        block = start // KEYS
+        if (block < first_whole) | (block >= stop_whole):
+            visible = mask_K[None, :]
+            if block_ranks is not None:
+                kept = mask_K[None, :]
+                if keep_rows is not None:
+                    kept = keeps(keep, rows_Q, mask_Q, start, KEYS)
+                rank_1K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)[None, :]
+                a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)  # again: few blocks need them
+                b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
+                visible = visible & sees(
+                    rank_1K, a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
+                    query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
+                )  # fmt: skip
+            scores = tl.where(visible, scores, float("-inf"))
+        weights = tl.exp2(scores - logsumexp_Q[:, None])
         grads = tl.dot(grad_out_QD, tl.trans(v_KD), input_precision="ieee")
         if dropout_rows is not None:
+            dropped = draws_below_apart(dropout, rows_Q, mask_Q, head * DRAWS_PER_HEAD + start, KEYS)
             grads = tl.where(dropped, 0.0, grads * dropout_scale)
         grads = weights * (grads - delta_Q[:, None])
         if grad_q is not None:
@@ -151,13 +160,14 @@ def backward_queries(
             by_tangent_Q += tl.sum(steep * fire_tangents(x, norms[0], fire_shape), 1)
         if bias_shares is not None:
             if q_positions is not None:
-                share_R = add_by_index(share_R, grads, index, visible, VALUES)
+                index = bias_index(position_Q[:, None], position_K[None, :], reach)
+                share_R = add_by_index(share_R, grads, index, scores > float("-inf"), VALUES)
             else:
-                next_K, completed_K = diagonals(grads, QUERIES, KEYS)
-                first_difference = first_query + start - KEYS - first_row
-                sum_K = begun_K + completed_K
-                low, high = store_diagonals(share, first_difference, sum_K, low, high, reach, KEYS)
-                begun_K = next_K
+                is_low, is_high = is_beyond(first_difference, reach, QUERIES, KEYS)
+                if is_low:
+                    low_Q += tl.sum(grads, 1)
+                elif is_high:
+                    high_Q += tl.sum(grads, 1)
 
     if grad_q is not None:
         store_rows(grad_q, sum_QD * scale, first_row, out_row, out_head, mask_Q, HEAD_DIM, WIDTH)
@@ -169,10 +179,7 @@ def backward_queries(
             values_R = tl.arange(0, VALUES)
             tl.store(share + values_R, share_R, mask=values_R <= 2 * reach)
         else:
-            first_difference = first_query + (stop_block - 1) * KEYS - first_row
-            low, high = store_diagonals(share, first_difference, begun_K, low, high, reach, KEYS)
-            tl.store(share + 2 * reach, high, mask=reach > 0)
-            tl.store(share, low + tl.where(reach > 0, 0.0, high))
+            store_ends(share, tl.sum(low_Q), tl.sum(high_Q), reach)
 
 
 @triton.jit(do_not_specialize=[*_NUMBERS, "num_keys", "tile_stride"])
@@ -182,10 +189,11 @@ def backward_keys(
     cu_q, cu_k, num_sequences, num_queries, num_keys, num_heads,
     key_ranks, a_start, a_stop, b_start, b_stop, query_ranks, tile_intervals, tile_stride,
     keep_rows, keep_positions, keep_low, keep_high, keep_threshold,
-    bias, reach, fire_pieces, fire_breaks, fire_shape, fire_extents, q_positions, k_positions, key_scores, scale,
+    bias, bias_stride, reach, fire_pieces, fire_breaks, fire_shape, fire_extents,
+    q_positions, k_positions, key_scores, scale,
     dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold, dropout_scale,
     SHARING: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
-    NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr,
+    NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
     """Write grad_k and grad_v [Tk, G, D], and where given score_shares [G, Tk]."""
     program, kv_head = tl.program_id(0), tl.program_id(1)
@@ -206,14 +214,17 @@ def backward_keys(
     if tile_intervals is not None:
         slot = first_query // QUERIES + sequence
         least, most = tl.min(tl.where(mask_K, rank_K, LARGEST)), tl.max(tl.where(mask_K, rank_K, LEAST))
-        first_tile, stop_tile = visited_queries(tile_intervals, slot, stop_tile, tile_stride, least, most)
+        first_tile, stop_tile, first_whole, stop_whole = visited_queries(
+            tile_intervals, slot, stop_tile, tile_stride, least, most
+        )
     grad_k_KD = tl.zeros([KEYS, WIDTH], tl.float32)
     grad_v_KD = tl.zeros([KEYS, WIDTH], tl.float32)
     score_K = tl.zeros([KEYS], tl.float32)
     num_tiles = tl.maximum(stop_tile - first_tile, 0)
     for step in range(SHARING * num_tiles):  # one loop: the compiler overlaps steps of the innermost alone
         head = kv_head * SHARING + step // num_tiles
-        start = (first_tile + step % num_tiles) * QUERIES
+        tile = first_tile + step % num_tiles
+        start = tile * QUERIES
         rows_Q = first_query + start + tl.arange(0, QUERIES)
         mask_Q = rows_Q < first_query + num_sequence_queries
         q_QD = load_rows(q, first_query + start, q_row, head * q_head, mask_Q, HEAD_DIM, WIDTH)
@@ -227,8 +238,10 @@ def backward_keys(
         position_Q = load_positions(q_positions, rows_Q, first_query, mask_Q)
         if fire_pieces is not None:
             norms = fire_norms(fire_extents, fire_shape, rows_Q, mask_Q)
-        index = bias_index(position_Q[:, None], position_K[None, :], reach)
-        scores = base2_scores(products, scale, bias, head, reach, index, key_scores, rows_K[None, :], mask_K[None, :])
+        scores = base2_scores(
+            products, scale, bias, bias_stride, reach, head, first_row - first_key - start, q_positions,
+            position_Q, position_K, key_scores, rows_K, mask_K, PTX,
+        )  # fmt: skip
         if fire_pieces is not None:
             below, reached = fire_breaks_within(
                 position_Q, position_K, norms[0], fire_shape, fire_breaks, NUM_BREAKS, PIECES
@@ -236,18 +249,19 @@ def backward_keys(
             x = fire_distances(position_Q, position_K, norms[0], fire_shape)
             scores = add_fire(scores, x, below, reached, fire_breaks, fire_pieces, head, num_heads, LOG2_E, NUM_BREAKS)
         # A query beyond the end weighs 0 by its logsumexp; a key beyond it gathers for rows that are not stored.
+        if tile_intervals is not None:  # noqa: SIM102 (known to the compiler, unlike the rest)
+            if (tile < first_whole) | (tile >= stop_whole):
+                kept = mask_K[None, :]
+                if keep_rows is not None:
+                    kept = keeps(keep, rows_Q, mask_Q, first_row - first_key, KEYS)
+                a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
+                b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
+                visible = sees(
+                    rank_K[None, :], a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
+                    query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
+                )  # fmt: skip
+                scores = tl.where(visible, scores, float("-inf"))
         weights = tl.exp2(scores - logsumexp_Q[:, None])
-        if tile_intervals is not None:
-            kept = mask_K[None, :]
-            if keep_rows is not None:
-                kept = keeps(keep, rows_Q, mask_Q, first_row - first_key, KEYS)
-            a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
-            b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
-            visible = sees(
-                rank_K[None, :], a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
-                query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
-            )  # fmt: skip
-            weights = tl.where(visible, weights, 0.0)
         grads = tl.dot(grad_out_QD, tl.trans(v_KD), input_precision="ieee")
         dropped_weights = weights
         if dropout_rows is not None:

@@ -15,7 +15,6 @@ from pipeline.kernels.attention.triton_scores import (
     DRAWS_PER_HEAD,
     LOG2_E,
     base2_scores,
-    bias_index,
     draws_below,
     keeps,
     load_positions,
@@ -31,7 +30,7 @@ from pipeline.kernels.attention.triton_tiles import (
 )
 
 _NUMBERS = [
-    *("num_sequences", "num_queries", "num_heads", "block_stride", "reach", "scale"),
+    *("num_sequences", "num_queries", "num_heads", "block_stride", "bias_stride", "reach", "scale"),
     *("keep_low", "keep_high", "keep_threshold"),
     *("dropout_low", "dropout_high", "dropout_threshold", "dropout_scale"),
 ]
@@ -43,10 +42,11 @@ def forward_kernel(
     cu_q, cu_k, num_sequences, num_queries, num_heads,
     key_ranks, a_start, a_stop, b_start, b_stop, query_ranks, block_ranks, block_stride,
     keep_rows, keep_positions, keep_low, keep_high, keep_threshold,
-    bias, reach, fire_pieces, fire_breaks, fire_shape, fire_extents, q_positions, k_positions, key_scores, scale,
+    bias, bias_stride, reach, fire_pieces, fire_breaks, fire_shape, fire_extents,
+    q_positions, k_positions, key_scores, scale,
     dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold, dropout_scale,
     SHARING: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
-    NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr,
+    NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
     """Write `out` [Tq, H, D] and `logsumexp` [H, Tq]; the arguments are `cpu.Arguments`' and triton_launch's."""
     program, head = tl.program_id(0), tl.program_id(1)
@@ -57,8 +57,6 @@ def forward_kernel(
     rows_Q = first_row + tl.arange(0, QUERIES)
     mask_Q = rows_Q < stop_query
     q_QD = load_rows(q, first_row, q_row, head * q_head, mask_Q, HEAD_DIM, WIDTH)
-    a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
-    b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
     position_Q = load_positions(q_positions, rows_Q, first_query, mask_Q)
     if fire_pieces is not None:
         norms = fire_norms(fire_extents, fire_shape, rows_Q, mask_Q)
@@ -66,9 +64,14 @@ def forward_kernel(
     dropout = (dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold)
 
     first_block, stop_block = num_keys * 0, tl.cdiv(num_keys, KEYS)
+    first_whole, stop_whole = first_block, num_keys // KEYS
     if block_ranks is not None:
         slot = first_key // KEYS + sequence
-        first_block, stop_block = visited_keys(block_ranks, slot, stop_block, block_stride, a_Q, b_Q)
+        a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
+        b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
+        first_block, stop_block, first_whole, stop_whole = visited_keys(
+            block_ranks, slot, stop_block, stop_whole, block_stride, a_Q, b_Q, mask_Q
+        )
     greatest_Q = tl.full([QUERIES], float("-inf"), tl.float32)
     total_Q = tl.zeros([QUERIES], tl.float32)
     sum_QD = tl.zeros([QUERIES, WIDTH], tl.float32)
@@ -80,25 +83,32 @@ def forward_kernel(
         v_KD = load_rows(v, first_key + start, v_row, kv_head * v_head, mask_K, HEAD_DIM, WIDTH)
         products = tl.dot(q_QD, tl.trans(k_KD), input_precision="ieee")
         position_K = load_positions(k_positions, rows_K, first_key, mask_K)
-        index = bias_index(position_Q[:, None], position_K[None, :], reach)
-        scores = base2_scores(products, scale, bias, head, reach, index, key_scores, rows_K[None, :], mask_K[None, :])
+        first_difference = first_query + start - first_row
+        scores = base2_scores(
+            products, scale, bias, bias_stride, reach, head, first_difference, q_positions, position_Q, position_K,
+            key_scores, rows_K, mask_K, PTX,
+        )  # fmt: skip
         if fire_pieces is not None:
             below, reached = fire_breaks_within(
                 position_Q, position_K, norms[0], fire_shape, fire_breaks, NUM_BREAKS, PIECES
             )
             x = fire_distances(position_Q, position_K, norms[0], fire_shape)
             scores = add_fire(scores, x, below, reached, fire_breaks, fire_pieces, head, num_heads, LOG2_E, NUM_BREAKS)
-        visible = mask_K[None, :]
-        if block_ranks is not None:
-            kept = mask_K[None, :]
-            if keep_rows is not None:
-                kept = keeps(keep, rows_Q, mask_Q, start, KEYS)
-            rank_1K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)[None, :]
-            visible = visible & sees(
-                rank_1K, a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
-                query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
-            )  # fmt: skip
-        scores = tl.where(visible, scores, float("-inf"))
+        block = start // KEYS
+        if (block < first_whole) | (block >= stop_whole):
+            visible = mask_K[None, :]
+            if block_ranks is not None:
+                kept = mask_K[None, :]
+                if keep_rows is not None:
+                    kept = keeps(keep, rows_Q, mask_Q, start, KEYS)
+                rank_1K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)[None, :]
+                a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)  # again: few blocks need them
+                b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
+                visible = visible & sees(
+                    rank_1K, a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
+                    query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
+                )  # fmt: skip
+            scores = tl.where(visible, scores, float("-inf"))
         now_Q = tl.maximum(greatest_Q, tl.max(scores, 1))
         base_Q = tl.where(now_Q == float("-inf"), 0.0, now_Q)  # nothing seen yet: exp2 of -inf, not of NaN
         weights = tl.exp2(scores - base_Q[:, None])

@@ -6,14 +6,17 @@ device: grids depend on shapes alone. Where a pattern shows everything, no summa
 Shape suffixes: H heads, G heads of keys and values, R values of the bias, P programs over tiles of queries.
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 import triton
+from torch.nn import functional
 
 from pipeline.kernels.attention.cpu import Arguments
 from pipeline.kernels.attention.triton_backward import backward_keys, backward_queries
+from pipeline.kernels.attention.triton_bias import backward_bias, num_diagonals
 from pipeline.kernels.attention.triton_forward import forward_kernel
 from pipeline.kernels.attention.triton_tiles import num_programs, summarize_keys, summarize_queries
 from pipeline.kernels.philox import as_int32
@@ -28,58 +31,55 @@ class Tile:
     num_warps: int
     num_stages: int
     mfma: int | None = None  # AMD: rows of a matrix instruction's result; the compiler's choice is 32
-    register_level: int | None = None  # NVIDIA: ptxas' --register-usage-level, 0 to 10; its choice is 5
-    apart: bool = False  # the queries' backward: the bias is added in a branch of its own
 
     @property
     def options(self) -> dict[str, int | str]:
         """What the compiler is told."""
         own: dict[str, int | str] = {} if self.mfma is None else {"matrix_instr_nonkdim": self.mfma}
-        if self.register_level is not None:
-            own["ptx_options"] = f"--register-usage-level={self.register_level}"
         return {"num_warps": self.num_warps, "num_stages": self.num_stages} | own
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """The tiles of the three kernels, for one architecture and width; those of `queries` are square (its diagonals).
+    """The tiles of the kernels, for one architecture and width.
 
-    With FIRE, the queries' kernel runs once more for the bias's gradient, with tiles of its own: both at once would
-    hold more than registers can.
+    `bias` is that of the bias's gradient. For a learned table it has the shape of `queries`, which is square: what lies
+    beyond the reach is added up there. FIRE's is the queries' kernel once more: both at once would hold more than
+    registers can.
     """
 
     forward: Tile
     queries: Tile
     keys: Tile
-    fire: Tile | None = None
+    bias: Tile
 
 
-# By architecture and width (the head dimension, rounded up to a power of two). Chosen by
-# what compiles without spills for causal attention with a bias, not timed.
-# Those of sm_80 fit the shared memory of every NVIDIA GPU since.
+# By architecture and width (the head dimension, rounded up to a power of two). Chosen among what compiles without
+# spills (docs/log.md tells of three that do not): for sm_90 by time on an H100, for the others by that alone. Those of
+# sm_80 fit the shared memory of every NVIDIA GPU since.
 TILES = {
     "sm_80": {
-        64: Tiles(Tile(128, 64, 4, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 1)),
-        128: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
+        64: Tiles(Tile(64, 64, 4, 3), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 2)),
+        128: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 2)),
     },
     "sm_90": {
-        64: Tiles(Tile(128, 64, 4, 3), Tile(64, 64, 8, 2), Tile(64, 64, 8, 2)),
-        128: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(128, 64, 8, 1)),
+        64: Tiles(Tile(64, 64, 4, 3), Tile(64, 64, 4, 3), Tile(64, 64, 4, 3), Tile(64, 64, 4, 3)),
+        128: Tiles(Tile(64, 64, 4, 3), Tile(64, 64, 4, 1), Tile(128, 64, 8, 1), Tile(64, 64, 8, 2)),
     },
     "gfx942": {
-        64: Tiles(Tile(128, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1)),
-        128: Tiles(Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1, mfma=16)),
+        64: Tiles(Tile(128, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1)),
+        128: Tiles(Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1, mfma=16), Tile(64, 64, 4, 1)),
     },
 }
 # With dropout, whose bits take registers too.
 DROPOUT_TILES = {
     "sm_80": {
-        64: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2, register_level=10), Tile(64, 64, 8, 1)),
+        64: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 4, 1), Tile(64, 64, 8, 1), Tile(64, 64, 8, 2)),
         128: replace(TILES["sm_80"][128], forward=Tile(64, 64, 8, 2)),
     },
     "sm_90": {
-        64: replace(TILES["sm_90"][64], forward=Tile(128, 64, 8, 2), keys=Tile(64, 64, 8, 1)),
-        128: replace(TILES["sm_90"][128], forward=Tile(64, 64, 8, 2), queries=Tile(64, 64, 8, 2, apart=True)),
+        64: Tiles(Tile(64, 64, 4, 3), Tile(64, 64, 4, 2), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1)),
+        128: Tiles(Tile(64, 64, 8, 2), Tile(64, 64, 8, 2), Tile(128, 64, 8, 1), Tile(64, 64, 8, 2)),
     },
     "gfx942": TILES["gfx942"],
 }
@@ -90,11 +90,14 @@ FIRE_TILES = {
         128: Tiles(Tile(64, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1), Tile(64, 32, 4, 1)),
     },
     "sm_90": {
-        64: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1)),
+        64: Tiles(Tile(64, 64, 4, 3), Tile(64, 64, 4, 1), Tile(64, 64, 4, 2), Tile(64, 64, 4, 1)),
         128: Tiles(Tile(64, 64, 8, 2), Tile(64, 64, 8, 1), Tile(128, 64, 8, 1), Tile(64, 64, 8, 1)),
     },
     "gfx942": {64: Tiles(*[Tile(64, 64, 4, 1)] * 4), 128: Tiles(*[Tile(64, 64, 4, 1)] * 4)},
 }
+PTX = torch.version.hip is None and not triton.knobs.runtime.interpret
+DIAGONAL_PROGRAMS = 4096  # of the bias's gradient, about: more take few sequences each, and a row of shares each
+BIAS_MARGIN = 512  # more than the queries and keys of any tile
 FLOAT32_TILES = Tiles(*[Tile(32, 32, 4, 1)] * 4)  # without tensor cores, registers hold less
 
 
@@ -137,20 +140,19 @@ def backward(
     tiles = tiles or tiles_of(given)
     delta = torch.empty_like(logsumexp)
     common = _common(given) | {"out": out, "logsumexp": logsumexp, "grad_out": grad_out, "delta": delta}
-    shares_HPR, shares_GT = _bias_shares(given, gradients, tiles.queries), _score_shares(given, gradients)
-    common |= {name: gradients[name] for name in ("grad_q", "grad_k", "grad_v")}
-    common |= {"bias_shares": shares_HPR, "fire_shares": None, "score_shares": shares_GT}
-    common |= {"VALUES": 1 if given.bias is None else triton.next_power_of_2(given.bias.shape[1])}
+    bias, shares_GT = _bias_shares(given, gradients, tiles.bias), _score_shares(given, gradients)
+    common |= {name: gradients[name] for name in ("grad_q", "grad_k", "grad_v")} | bias
+    common |= {"fire_shares": None, "score_shares": shares_GT}
     # backward_keys reads the delta that backward_queries writes.
     query_arguments = common | _block_ranks(given, tiles.queries)
     _launch(backward_queries, _query_grid(given, tiles.queries), tiles.queries, query_arguments)
     key_arguments = common | _tile_intervals(given, tiles.keys)
     key_grid = (num_programs(len(given.k), len(given.cu_k) - 1, tiles.keys.keys), given.k.shape[1])
     _launch(backward_keys, key_grid, tiles.keys, key_arguments)
-    if shares_HPR is not None:
-        torch.sum(shares_HPR, 1, out=gradients["grad_bias"])
-    if tiles.fire is not None and gradients.keys() & {"grad_fire_pieces", "grad_fire_shape"}:
-        _fire_gradient(given, common, gradients, tiles.fire)
+    if bias["bias_shares"] is not None:
+        _bias_gradient(given, query_arguments, gradients["grad_bias"], tiles.bias)
+    if gradients.keys() & {"grad_fire_pieces", "grad_fire_shape"}:
+        _fire_gradient(given, common, gradients, tiles.bias)
     if shares_GT is not None:
         torch.sum(shares_GT, 0, out=gradients["grad_key_scores"])
 
@@ -159,11 +161,39 @@ def _query_grid(given: Arguments, tile: Tile) -> tuple[int, int]:
     return num_programs(len(given.q), len(given.cu_q) - 1, tile.queries), given.q.shape[1]
 
 
-def _bias_shares(given: Arguments, gradients: dict[str, torch.Tensor], tile: Tile) -> torch.Tensor | None:
+def _bias_shares(given: Arguments, gradients: dict[str, torch.Tensor], tile: Tile) -> dict[str, Any]:
+    """Rows [H, S, R] for the sums of the bias's gradient: of the queries' programs, then of those along diagonals."""
     if "grad_bias" not in gradients or given.bias is None:
-        return None
-    programs, heads = _query_grid(given, tile)
-    return given.bias.new_zeros((heads, programs, given.bias.shape[1]))
+        return {"bias_shares": None, "num_shares": 0, "VALUES": 1}
+    (programs, heads), (chunks, diagonals) = _query_grid(given, tile), _diagonal_grid(given, tile)
+    num_values = given.bias.shape[1]
+    shares_HSR = given.bias.new_zeros((heads, programs + chunks * diagonals, num_values))
+    return {
+        "bias_shares": shares_HSR, "num_shares": shares_HSR.shape[1], "VALUES": triton.next_power_of_2(num_values),
+    }  # fmt: skip
+
+
+def _diagonal_grid(given: Arguments, tile: Tile) -> tuple[int, int]:
+    """Chunks of sequences, as many as give the device enough programs, and diagonals of tiles; none by position."""
+    if given.q_positions is not None:
+        return 0, 0
+    diagonals = num_diagonals(given.reach, tile.keys)
+    sequences = len(given.cu_q) - 1
+    return triton.cdiv(sequences, _sequences_each(sequences, diagonals * given.q.shape[1])), diagonals
+
+
+def _sequences_each(sequences: int, programs: int) -> int:
+    return max(1, sequences * programs // DIAGONAL_PROGRAMS)
+
+
+def _bias_gradient(given: Arguments, arguments: dict[str, Any], grad_bias: torch.Tensor, tile: Tile) -> None:
+    """What lies near the diagonals, then the sum of everybody's shares, in fixed order."""
+    (programs, heads), (chunks, diagonals) = _query_grid(given, tile), _diagonal_grid(given, tile)
+    if chunks:
+        each = _sequences_each(len(given.cu_q) - 1, diagonals * heads)
+        own = {"first_share": programs, "sequences_each": each} | _tile_intervals(given, tile)
+        _launch(backward_bias, (chunks, diagonals, heads), tile, arguments | own)
+    torch.sum(arguments["bias_shares"], 1, out=grad_bias)
 
 
 def _fire_gradient(given: Arguments, common: dict[str, Any], gradients: dict[str, torch.Tensor], tile: Tile) -> None:
@@ -201,7 +231,7 @@ def _tile_intervals(given: Arguments, tile: Tile) -> dict[str, Any]:
         return {"tile_intervals": None, "tile_stride": 0}
     sequences, num_queries = len(given.cu_q) - 1, len(given.q)
     programs = num_programs(num_queries, sequences, tile.queries)
-    extremes = given.cu_q.new_empty((4, programs))
+    extremes = given.cu_q.new_empty((6, programs))
     intervals = (given.a_start, given.a_stop, given.b_start, given.b_stop)
     summarize_queries[(programs,)](given.cu_q, sequences, num_queries, *intervals, extremes, QUERIES=tile.queries)
     return {"tile_intervals": extremes, "tile_stride": programs}
@@ -220,10 +250,20 @@ def _common(given: Arguments) -> dict[str, Any]:
     shapes = {"SHARING": num_heads // given.k.shape[1], "HEAD_DIM": head_dim, "WIDTH": width_of(head_dim)}
     num_breaks = 0 if given.fire_breaks is None else len(given.fire_breaks)
     shapes |= {"NUM_BREAKS": num_breaks, "PIECES": triton.next_power_of_2(num_breaks + 1)}
-    return named | numbers | shapes | {"num_heads": num_heads, "reach": given.reach}
+    table, stride = _bias_table(given)
+    numbers |= {"num_heads": num_heads, "reach": given.reach, "bias_stride": stride}
+    return named | numbers | shapes | {"bias": table}
 
 
-def _launch(kernel: Any, grid: tuple[int, int], tile: Tile, arguments: dict[str, Any]) -> None:
-    arguments |= {"QUERIES": tile.queries, "KEYS": tile.keys, "APART": tile.apart}
+def _bias_table(given: Arguments) -> tuple[torch.Tensor | None, int]:
+    """The bias times log2(e), its ends repeated so far that no place of a tile lies beyond; and a head's places."""
+    if given.bias is None:
+        return None, 0
+    table = functional.pad(given.bias * math.log2(math.e), (BIAS_MARGIN, BIAS_MARGIN), mode="replicate")
+    return table, table.shape[1]
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], tile: Tile, arguments: dict[str, Any]) -> None:
+    arguments |= {"QUERIES": tile.queries, "KEYS": tile.keys, "PTX": PTX}
     chosen = {name: arguments[name] for name in kernel.arg_names}
     kernel[grid](**chosen, **tile.options)

@@ -31,19 +31,55 @@ def bias_index(q_positions, k_positions, reach):
 
 @triton.jit
 def base2_scores(
-    products, scale, bias, head, reach, index, key_scores, key_rows, key_mask, APART: tl.constexpr = False
+    products, scale, bias, bias_stride, reach, head, first_difference, q_positions, position_Q, position_K,
+    key_scores, rows_K, mask_K, PTX: tl.constexpr,
 ):  # fmt: skip
-    """Scores times log2(e), so that exp2 makes the weights. `APART`: the bias in a branch, which saves registers."""
+    """Scores times log2(e), so that exp2 makes the weights; `bias` is the table of triton_launch.py."""
     scores = products * (scale * LOG2_E)
     if bias is not None:
-        if APART:
-            if reach >= 0:  # always: the compiler keeps the loads from what is around them
-                scores += tl.load(bias + head * (2 * reach + 1) + index) * LOG2_E
+        middle = bias + head * bias_stride + bias_stride // 2
+        if q_positions is None:
+            scores = _add_bias(scores, middle, first_difference, reach, PTX)
         else:
-            scores += tl.load(bias + head * (2 * reach + 1) + index) * LOG2_E
+            scores += tl.load(middle + (bias_index(position_Q[:, None], position_K[None, :], reach) - reach))
     if key_scores is not None:
-        scores += tl.load(key_scores + key_rows, mask=key_mask, other=0.0) * LOG2_E
+        scores += tl.load(key_scores + rows_K, mask=mask_K, other=0.0)[None, :] * LOG2_E
     return scores
+
+
+@triton.jit
+def is_beyond(first_difference, reach, QUERIES: tl.constexpr, KEYS: tl.constexpr):
+    """Whether a tile whose first element has this relative position lies below the reach, and whether above it."""
+    return first_difference <= -reach - KEYS + 1, first_difference >= reach + QUERIES - 1
+
+
+@triton.jit
+def _add_bias(scores, middle, first_difference, reach, PTX: tl.constexpr):
+    """`scores` plus the value of each relative position; `middle` is where that of 0 lies."""
+    QUERIES: tl.constexpr = scores.shape[0]
+    KEYS: tl.constexpr = scores.shape[1]
+    is_low, is_high = is_beyond(first_difference, reach, QUERIES, KEYS)
+    if is_low | is_high:
+        scores += tl.load(middle + tl.where(is_low, -reach, reach))
+    else:
+        scores += toeplitz(middle + first_difference, QUERIES, KEYS, PTX)
+    return scores
+
+
+@triton.jit
+def toeplitz(at, QUERIES: tl.constexpr, KEYS: tl.constexpr, PTX: tl.constexpr):
+    """[Q, K] of the values at `at` + column - row: every address is the tile's and a constant, in any layout.
+
+    `PTX`: a load that the compiler does not know for one. Others it brings into shared memory some steps ahead, and as
+    four bytes for each element of a tile leave no room there for a second program.
+    """
+    places = tl.arange(0, KEYS).to(tl.int64)[None, :] - tl.arange(0, QUERIES).to(tl.int64)[:, None]
+    if PTX:
+        return tl.inline_asm_elementwise(
+            "ld.global.nc.f32 $0, [$1];", "=f,l", [(at + places).to(tl.int64)], tl.float32, True, 1
+        )
+    else:
+        return tl.load(at + places)
 
 
 @triton.jit

@@ -82,11 +82,23 @@ def extremes(starts, stops):
 
 
 @triton.jit
-def visited_keys(block_ranks, first_block, num_blocks, stride, a_Q, b_Q):
-    """First and last + 1 of a sequence's blocks of keys that a tile with these intervals [Q] may see."""
+def shared_interval(starts, stops, mask):
+    """What all of the intervals hold: greatest start and least stop."""
+    return tl.max(tl.where(mask, starts, LEAST)), tl.min(tl.where(mask, stops, LARGEST))
+
+
+@triton.jit
+def visited_keys(block_ranks, first_block, num_blocks, num_full, stride, a_Q, b_Q, mask_Q):
+    """First and last + 1 of a sequence's blocks of keys that a tile with these intervals [Q] may see.
+
+    Then those of the full blocks (the first `num_full`) of which all its queries see all, by interval A; none where
+    these do not lie together.
+    """
     a_least, a_most = extremes(a_Q[0], a_Q[1])
     b_least, b_most = extremes(b_Q[0], b_Q[1])
+    whole_least, whole_most = shared_interval(a_Q[0], a_Q[1], mask_Q)
     first, stop = num_blocks, num_blocks * 0
+    first_whole, stop_whole, num_whole = first, stop, stop
     for start in range(0, num_blocks, STEP):
         block_C = start + tl.arange(0, STEP)
         least_C = tl.load(block_ranks + first_block + block_C, mask=block_C < num_blocks, other=LARGEST)
@@ -95,13 +107,21 @@ def visited_keys(block_ranks, first_block, num_blocks, stride, a_Q, b_Q):
         seen_C &= block_C < num_blocks
         first = tl.minimum(first, tl.min(tl.where(seen_C, block_C, num_blocks)))
         stop = tl.maximum(stop, tl.max(tl.where(seen_C, block_C + 1, 0)))
-    return first, stop
+        whole_C = (whole_least <= least_C) & (whole_most > most_C) & (block_C < num_full)
+        first_whole = tl.minimum(first_whole, tl.min(tl.where(whole_C, block_C, num_blocks)))
+        stop_whole = tl.maximum(stop_whole, tl.max(tl.where(whole_C, block_C + 1, 0)))
+        num_whole += tl.sum(whole_C.to(tl.int32))
+    return first, stop, first_whole, tl.where(stop_whole - first_whole == num_whole, stop_whole, first_whole)
 
 
 @triton.jit
 def visited_queries(tile_intervals, first_tile, num_tiles, stride, least, most):
-    """First and last + 1 of a sequence's tiles of queries that may see a block of keys with ranks least .. most."""
+    """First and last + 1 of a sequence's tiles of queries that may see a block of keys with ranks least .. most.
+
+    Then those of the tiles of which every query sees the whole block, as `visited_keys` has them.
+    """
     first, stop = num_tiles, num_tiles * 0
+    first_whole, stop_whole, num_whole = first, stop, stop
     for start in range(0, num_tiles, STEP):
         tile_C = start + tl.arange(0, STEP)
         inside_C = tile_C < num_tiles
@@ -113,6 +133,31 @@ def visited_queries(tile_intervals, first_tile, num_tiles, stride, least, most):
         seen_C = inside_C & (seen_a | seen_b)
         first = tl.minimum(first, tl.min(tl.where(seen_C, tile_C, num_tiles)))
         stop = tl.maximum(stop, tl.max(tl.where(seen_C, tile_C + 1, 0)))
+        whole_C = tl.load(at_C + 4 * stride, mask=inside_C, other=LARGEST) <= least
+        whole_C &= tl.load(at_C + 5 * stride, mask=inside_C, other=LEAST) > most
+        first_whole = tl.minimum(first_whole, tl.min(tl.where(whole_C, tile_C, num_tiles)))
+        stop_whole = tl.maximum(stop_whole, tl.max(tl.where(whole_C, tile_C + 1, 0)))
+        num_whole += tl.sum(whole_C.to(tl.int32))
+    return first, stop, first_whole, tl.where(stop_whole - first_whole == num_whole, stop_whole, first_whole)
+
+
+@triton.jit
+def visited_diagonal(intervals, tile_stride, ranks, block_stride, first_tile, stop_tile):
+    """First and last + 1 of the tiles of queries n that may see the block of keys n, where their summaries begin."""
+    first, stop = stop_tile, tl.minimum(first_tile, stop_tile)
+    for start in range(first_tile, stop_tile, STEP):
+        tile_C = start + tl.arange(0, STEP)
+        inside_C = tile_C < stop_tile
+        least_C = tl.load(ranks + tile_C, mask=inside_C, other=LARGEST)
+        most_C = tl.load(ranks + block_stride + tile_C, mask=inside_C, other=LEAST)
+        at_C = intervals + tile_C
+        seen_a = tl.load(at_C, mask=inside_C, other=LARGEST) <= most_C
+        seen_a &= tl.load(at_C + tile_stride, mask=inside_C, other=LEAST) > least_C
+        seen_b = tl.load(at_C + 2 * tile_stride, mask=inside_C, other=LARGEST) <= most_C
+        seen_b &= tl.load(at_C + 3 * tile_stride, mask=inside_C, other=LEAST) > least_C
+        seen_C = inside_C & (seen_a | seen_b)
+        first = tl.minimum(first, tl.min(tl.where(seen_C, tile_C, stop_tile)))
+        stop = tl.maximum(stop, tl.max(tl.where(seen_C, tile_C + 1, first_tile)))
     return first, stop
 
 
@@ -131,16 +176,20 @@ def summarize_keys(cu_k, num_sequences, num_keys, key_ranks, block_ranks, KEYS: 
 def summarize_queries(
     cu_q, num_sequences, num_queries, a_start, a_stop, b_start, b_stop, tile_intervals, QUERIES: tl.constexpr
 ):
-    """tile_intervals [4, programs]: extremes of each tile's intervals A, then of B."""
+    """tile_intervals [6, programs]: extremes of each tile's intervals A, of B, and what all of its A hold."""
     program = tl.program_id(0)
     _, _, stop, tile_first = find_tile(cu_q, num_sequences, num_queries, program, QUERIES)
     rows_Q = tile_first + tl.arange(0, QUERIES)
     stride = tl.num_programs(0)
-    a_Q = load_intervals(a_start, a_stop, rows_Q, rows_Q < stop)
-    b_Q = load_intervals(b_start, b_stop, rows_Q, rows_Q < stop)
+    mask_Q = rows_Q < stop
+    a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
+    b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
     a_least, a_most = extremes(a_Q[0], a_Q[1])
     b_least, b_most = extremes(b_Q[0], b_Q[1])
+    whole_least, whole_most = shared_interval(a_Q[0], a_Q[1], mask_Q)
     tl.store(tile_intervals + program, a_least)
     tl.store(tile_intervals + stride + program, a_most)
     tl.store(tile_intervals + 2 * stride + program, b_least)
     tl.store(tile_intervals + 3 * stride + program, b_most)
+    tl.store(tile_intervals + 4 * stride + program, whole_least)
+    tl.store(tile_intervals + 5 * stride + program, whole_most)
