@@ -22,17 +22,10 @@ import torch
 from torch import nn
 
 from benchmarks import frame
-from benchmarks.claims.runs import HERE as CLAIMS
-from benchmarks.corpus import code_texts
-from benchmarks.shards import write_dataset
-from data_prep.config import TokenizerConfig
-from data_prep.tokenizer import Tokenizer
-from data_prep.tokenizer.tokenizer import MODEL_NAME
-from data_prep.tokenizer.train import train_model
-from pipeline.config import RunConfig, load_config
+from benchmarks.small_runs import WINDOW, asked, run_config, write_corpus
 from pipeline.evaluation.intervals import student_interval
 from pipeline.objectives import build_objective
-from pipeline.training.assembly import Data, open_data
+from pipeline.training.assembly import open_data
 from pipeline.training.loop import global_loss
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.schedule import learning_rate
@@ -45,7 +38,6 @@ RATES = {
     "muon": (3e-3, 1e-2, 3e-2),
     "schedule_free": (3e-3, 1e-2, 3e-2),
 }
-WINDOW, ASKED = 126, 64
 Train = Callable[[str, float, int], "Trained"]  # optimizer, rate, seed
 
 
@@ -62,7 +54,7 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory(prefix="optimizers-") as name:
         folder = Path(name)
-        _write_corpus(folder, given.megabytes)
+        write_corpus(folder, given.megabytes)
         runs, at_rates = _runs(partial(_train, folder, given), given.seeds)
     losses = {kind: [run.loss for run in found] for kind, found in runs.items()}
     figures = {
@@ -96,33 +88,10 @@ def _runs(train: Train, seeds: int) -> tuple[dict[str, list[Trained]], dict[str,
     return runs, at_rates
 
 
-def _write_corpus(folder: Path, megabytes: float) -> None:
-    texts = code_texts(int(megabytes * 1e6))
-    model = train_model(texts, TokenizerConfig(vocab_size=1024))
-    (folder / MODEL_NAME).write_bytes(model.model)
-    tokenizer = Tokenizer.load(folder)
-    documents = [(f"code:{number}", tokenizer.encode(text)) for number, text in enumerate(texts)]
-    for name, part in (("asked", documents[::10]), ("read", [d for n, d in enumerate(documents) if n % 10])):
-        write_dataset(folder / name, {MODEL_NAME: model.model}, [part], WINDOW)
-
-
-def _config(folder: Path, given: argparse.Namespace, kind: str, rate: float, seed: int) -> RunConfig:
-    schedule = "constant" if kind == "schedule_free" else "cosine"
-    return load_config(
-        "t5_span",
-        [
-            "data.paths=[none]", f"data.dir={folder}", f"run.dir={folder / 'run'}", f"run.seed={seed}",
-            f"model={CLAIMS / 'encoder_decoder.yaml'}", "model.dropout_rate=0.0", f"stream.window={WINDOW}",
-            f"training.steps={given.steps}", f"training.global_batch={given.windows}",
-            f"training.micro_batch={given.windows}", f"training.optimizer={kind}", f"training.learning_rate={rate}",
-            f"training.schedule={{kind: {schedule}, warmup_steps: {max(1, given.steps // 10)}}}",
-            "training.heldout_samples=0", "training.precision=fp32",
-        ],
-    )  # fmt: skip
-
-
 def _train(folder: Path, given: argparse.Namespace, kind: str, rate: float, seed: int) -> Trained:
-    config = _config(folder / "read", given, kind, rate, seed)
+    schedule = ["training.schedule.kind=constant"] if kind == "schedule_free" else []
+    chosen = [f"training.optimizer={kind}", f"training.learning_rate={rate}", *schedule]
+    config = run_config(folder / "read", seed, given.steps, given.windows, *chosen)
     data, training = open_data(config), config.training
     objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, seed)
     optimizer = build_optimizer(objective, training)
@@ -140,20 +109,10 @@ def _train(folder: Path, given: argparse.Namespace, kind: str, rate: float, seed
     step_ms = (time.process_time() - began) / training.steps * 1e3
     if isinstance(optimizer, ScheduleFreeAdamW):
         optimizer.swap()  # to the weights that are evaluated
-    loss = _asked(objective, open_data(_config(folder / "asked", given, kind, rate, 0)))
+    loss = asked(objective, open_data(run_config(folder / "asked", 0, given.steps, given.windows)))
     update_ms = statistics.median(update) * 1e3
     frame.note(f"{kind} at {rate:g}, seed {seed}: {loss:.4f}, update {update_ms:.1f} of {step_ms:.1f} ms of CPU")
     return Trained(loss, update_ms, step_ms)
-
-
-@torch.no_grad()
-def _asked(objective: Any, data: Data) -> float:
-    """Nats a label on text that nobody read, always with the same masks."""
-    total, count = 0.0, 0
-    for first in range(0, ASKED, data.micro_batches.micro_batch):
-        for loss, labels in objective(data.micro_batches[first].to("cpu").views).values():
-            total, count = total + float(loss), count + labels
-    return total / count
 
 
 def parser() -> argparse.ArgumentParser:

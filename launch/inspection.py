@@ -58,8 +58,9 @@ def inspect_step(config: RunConfig, step: int, num_samples: int) -> Iterator[Ren
     data = _open(config)
     record = newest_record(config.checkpoints)
     skipped = as_ranges(record.skipped) if record else []
-    first = first_position(step - 1, config.training.global_batch, skipped)
-    last = first + config.training.global_batch - 1
+    sizes = data.micro_batches.sizes
+    first = first_position(step - 1, sizes, skipped)
+    last = first + sizes.global_batch(first) - 1
     samples = [data.stream.sample(position) for position in range(first, min(first + num_samples, last + 1))]
     rows = [
         (str(s.position), str(s.epoch), str(s.shard), str(s.chunk), str(s.window), p.document_id, f"{p.start}-{p.stop}")

@@ -24,7 +24,6 @@ from launch.nodes.stop import StopSignals
 from launch.stages import STAGES, Result
 from launch.terminal import detail
 from pipeline.config import RunConfig, load_run
-from pipeline.training.config import accumulation_steps
 
 TRAIN_RESOURCE = "spanwright_train"
 _POLL_SECONDS = 1.0
@@ -160,10 +159,9 @@ def _reserve(config: RunConfig, cluster: AnyRayCluster, first: bool) -> tuple[An
 
 def _fewer(config: RunConfig, cluster: AnyRayCluster, nodes: int) -> int:
     """The largest number below `nodes` whose ranks can share the global batch; 0 if none can."""
-    training = config.training
     for count in range(nodes - 1, 0, -1):
         with contextlib.suppress(InputError):
-            accumulation_steps(training.global_batch, training.micro_batch, count * cluster.ranks_on_node)
+            config.check_ranks(count * cluster.ranks_on_node)
             return count
     return 0
 

@@ -8,6 +8,7 @@ Each section's model lives beside its user; this file only puts them together.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from pipeline.corruption.layout import DECODER, ENCODER
 from pipeline.corruption.reorder import SENTENCES
 from pipeline.evaluation.config import EvaluationConfig
 from pipeline.export.config import ExportConfig
-from pipeline.model.config import ModelConfig
+from pipeline.model.config import ModelConfig, middle_layers
 from pipeline.model.stock import stock_refusal
 from pipeline.objectives import (
     check_architecture,
@@ -36,11 +37,14 @@ from pipeline.objectives import (
     objective_pooling,
     objective_views,
 )
-from pipeline.phases import Phase, later_sections
+from pipeline.phases import BatchSizes, Phase, later_sections
 from pipeline.stream import StreamConfig
 from pipeline.token_columns import WantedColumn
-from pipeline.training.config import TrainingConfig
+from pipeline.training.config import TrainingConfig, accumulation_steps
+from pipeline.training.random_ltd import schedule_clock
 from pipeline.validation import validate_tree
+
+_CHANGED_BY_PHASES = ("stream", "corruption", "training")
 
 
 class RecipeFacts(Section):
@@ -75,7 +79,7 @@ class RunConfig(Section):
     training: TrainingConfig
     stream: StreamConfig = StreamConfig()
     phases: tuple[Phase, ...] = ()
-    """From a step on another `stream:` or `corruption:` (pipeline/phases.py)."""
+    """From a step on another `stream:`, `corruption:` or batch (pipeline/phases.py)."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
@@ -151,6 +155,25 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _tokens_can_be_dropped(self) -> "RunConfig":
+        ltd, stacks = self.training.random_ltd, self.model.stacks
+        if ltd is None:
+            return self
+        if not any(middle_layers(num_layers) for num_layers in stacks):
+            raise ValueError(
+                f"training.random_ltd drops tokens in all layers but the first and the last, and the model has "
+                f"{' and '.join(map(str, stacks))}: leave it out, or give the model more layers"
+            )
+        end = schedule_clock(ltd, stacks)(self.training.steps)
+        if self.training.warmup_steps >= end:
+            raise ValueError(
+                f"training.schedule.warmup_steps is {self.training.warmup_steps}, and with training.random_ltd the "
+                f"layers see the tokens of {end:g} whole steps, by which rates move on: shorten the warm-up, or let "
+                "rates count steps with random_ltd.layer_token_schedule=false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _phases_can_work(self) -> "RunConfig":
         self.in_phases()
         return self
@@ -166,7 +189,8 @@ class RunConfig(Section):
                     f"phases: at_step {phase.at_step} must come after step {start} and before training.steps "
                     f"({self.training.steps})"
                 )
-            sections = later_sections(before.stream.model_dump(), before.corruption.model_dump(mode="json"), phase)
+            changing = {name: getattr(before, name).model_dump(mode="json") for name in _CHANGED_BY_PHASES}
+            sections = later_sections(changing, phase)
             try:
                 found.append((phase.at_step, RunConfig.model_validate({**base.model_dump(mode="json"), **sections})))
             except ValidationError as error:
@@ -183,6 +207,23 @@ class RunConfig(Section):
                     f"{' and '.join(base.corruption.views)}: the views must stay"
                 )
         return found
+
+    @property
+    def batch_sizes(self) -> BatchSizes:
+        """How many samples a step and a forward read, by phase."""
+        phases, starts = self.in_phases(), [0]
+        for (step, phase), (later, _) in itertools.pairwise(phases):
+            starts.append(starts[-1] + (later - step) * phase.training.global_batch)
+        return BatchSizes(
+            tuple(starts),
+            tuple(phase.training.global_batch for _, phase in phases),
+            tuple(phase.training.micro_batch for _, phase in phases),
+        )
+
+    def check_ranks(self, ranks: int) -> None:
+        """InputError that says what works unless so many ranks can share the batch of every phase."""
+        for _, phase in self.in_phases():
+            accumulation_steps(phase.training.global_batch, phase.training.micro_batch, ranks)
 
     @property
     def segmented_views(self) -> tuple[str, ...]:

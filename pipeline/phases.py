@@ -1,19 +1,21 @@
-"""Phases of a run: from a step on, windows of another size, another mask rate, another mixture (EuroBERT anneals so).
+"""Phases of a run: from a step on, other windows, batches, mask rates, another mixture (EuroBERT anneals so).
 
-Invariant: which phase a sample belongs to follows from its position alone: phase n begins at position at_step times
-global_batch. A phase that changes the windows reads the dataset from its beginning again, in an order of its own; one
-that changes only the corruption goes on where the one before it was. Held-out samples are always those of the start.
+Invariant: which phase a sample belongs to follows from its position alone: phase n begins where at_step steps end, each
+as large as its own phase has it. A phase that changes the windows reads the dataset from its beginning again, in an
+order of its own; one that does not goes on where the one before it was. Held-out samples are always those of the start.
 """
 
 import bisect
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from data_prep.section import Section
+from data_prep.section import Positive, Section
 from pipeline.batch import MicroBatch
 from pipeline.block_reader import Samples
 
@@ -26,6 +28,13 @@ if TYPE_CHECKING:
     from pipeline.stream import Stream
 
 
+class PhaseTraining(Section):
+    """What of `training:` a phase may change."""
+
+    global_batch: Positive | None = None
+    micro_batch: Positive | None = None
+
+
 class Phase(Section):
     """What is different from step `at_step` on; what is not said stays as in the phase before."""
 
@@ -33,11 +42,13 @@ class Phase(Section):
     """The number of updates done before it."""
     stream: dict[str, Any] = Field(default_factory=dict)
     corruption: dict[str, Any] = Field(default_factory=dict)
+    training: PhaseTraining = PhaseTraining()
 
 
-def later_sections(stream: Mapping[str, Any], corruption: Mapping[str, Any], phase: Phase) -> dict[str, Any]:
-    """The sections `stream:` and `corruption:` of a phase, laid over those of the phase before."""
-    return {"stream": _laid_over(stream, phase.stream), "corruption": _laid_over(corruption, phase.corruption)}
+def later_sections(sections: Mapping[str, Mapping[str, Any]], phase: Phase) -> dict[str, Any]:
+    """The `sections` stream, corruption and training of a phase, laid over those of the phase before."""
+    new = phase.model_dump(exclude_none=True)
+    return {name: _laid_over(section, new[name]) for name, section in sections.items()}
 
 
 def _laid_over(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +65,27 @@ def _laid_over(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
 
 def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return bool(new.get("kind", old.get("kind")) == old.get("kind"))
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """How many samples a step and a forward read: those of phase n from position starts[n] on."""
+
+    starts: tuple[int, ...]
+    global_batches: tuple[int, ...]
+    micro_batches: tuple[int, ...]
+
+    def global_batch(self, position: int) -> int:
+        """The samples of a step that reads the one at `position`."""
+        return self.global_batches[phase_at(self.starts, position)]
+
+    def micro_batch(self, position: int) -> int:
+        """The samples of a forward that reads the one at `position`."""
+        return self.micro_batches[phase_at(self.starts, position)]
+
+    def __str__(self) -> str:
+        """The global batches, for people."""
+        return ", then ".join(f"{size:,}" for size, _ in itertools.groupby(self.global_batches))
 
 
 class PhasedStream:

@@ -9,7 +9,6 @@ from data_prep.errors import InputError
 from launch.clusters.config import KINDS, AnyCluster
 from pipeline.config import RunConfig
 from pipeline.config_files import builtin_configs, dump_yaml, load_tree
-from pipeline.training.config import accumulation_steps
 from pipeline.validation import validate_tree
 
 OVERRIDE_PREFIX = "cluster."
@@ -42,7 +41,7 @@ def cluster_text(cluster: AnyCluster) -> str:
 def fitted(config: RunConfig, cluster: AnyCluster) -> RunConfig:
     """`config` with as many ranks as the cluster has; InputError when they do not divide the global batch."""
     try:
-        accumulation_steps(config.training.global_batch, config.training.micro_batch, cluster.ranks)
+        config.check_ranks(cluster.ranks)
     except InputError as error:
         raise InputError(
             f"cluster.nodes={cluster.nodes} with {cluster.ranks_on_node} ranks each are {cluster.ranks} ranks: {error}"

@@ -72,12 +72,13 @@ def try_one_step(config: RunConfig) -> None:
     training = config.training.model_copy(
         update={
             "steps": 1, "ranks": 1, "global_batch": config.training.micro_batch, "heldout_samples": 0,
-            "schedule": type(config.training.schedule)(),
+            "schedule": type(config.training.schedule)(), "random_ltd": None, "groups": {},
         }
     )  # fmt: skip
     trial = config.model_copy(
         update={
             "training": training,
+            "phases": (),
             "run": config.run.model_copy(update={"dir": str(folder)}),
             "data": config.data.model_copy(update={"dir": str(config.data_dir)}),
             "checkpoint": type(config.checkpoint)(),

@@ -23,7 +23,6 @@ from launch.ranks import LocalRanks, Place, listening_socket
 from launch.stage_actions import existing_dataset
 from launch.terminal import detail
 from pipeline.config import RunConfig
-from pipeline.training.config import accumulation_steps
 
 _POLL_SECONDS = 0.2
 
@@ -98,7 +97,7 @@ class _Leader:
 
     def _fewer(self, ready: list[NodeReport]) -> list[NodeReport]:
         """As many of `ready` as can share the global batch."""
-        training, size = self._config.training, self._cluster.ranks_on_node
+        size = self._cluster.ranks_on_node
         missing = sorted(set(range(self._cluster.nodes)) - {node.node for node in ready})
         if not self._limits.elastic:
             raise SpanwrightError(
@@ -107,12 +106,14 @@ class _Leader:
             )
         for count in range(len(ready), 0, -1):
             try:
-                accumulation_steps(training.global_batch, training.micro_batch, count * size)
+                self._config.check_ranks(count * size)
             except InputError:
                 continue
             self._say(f"going on with {count} of {self._cluster.nodes} nodes")
             return ready[:count]
-        raise SpanwrightError(f"{len(ready)} nodes of {size} ranks cannot share global_batch={training.global_batch}")
+        raise SpanwrightError(
+            f"{len(ready)} nodes of {size} ranks cannot share global_batch={self._config.batch_sizes}"
+        )
 
     def _run_attempt(self, nodes: list[NodeReport]) -> Ending:
         self._number += 1

@@ -4,9 +4,10 @@ Shapes: R_e, R_d rows of encoder and decoder per sample, K targets per sample, d
 f feed-forward width, m its matrices (3 gated, 2 plain), V the padded vocabulary, P parameters, N ranks.
 """
 
+import math
 from typing import NamedTuple
 
-from pipeline.model.config import ModelConfig, padded_vocab_size
+from pipeline.model.config import ModelConfig, middle_layers, padded_vocab_size
 
 BF16, FP32 = 2, 4
 BACKWARD = 2  # times the forward: one product for the input's gradient, one for the weight's (Kaplan et al. 2020, 2.1)
@@ -20,27 +21,42 @@ class Shape(NamedTuple):
     targets: int
 
 
-def linear_flops(model: ModelConfig, vocab_size: int, shape: Shape) -> int:
-    """FLOPs of a sample's forward in matrix products with weights: 2 per weight and row (Kaplan et al. 2020, 2.1)."""
+def linear_flops(model: ModelConfig, vocab_size: int, shape: Shape, kept_share: float = 1.0) -> int:
+    """FLOPs of a sample's forward in matrix products with weights: 2 per weight and row (Kaplan et al. 2020, 2.1).
+
+    `kept_share` is that of the middle layers under `training.random_ltd`.
+    """
     d, a, f = model.d_model, model.num_heads * model.d_kv, model.d_ff
     m = 2 if model.layers.feed_forward == "gelu" else 3
-    encoder = shape.encoder_rows * model.num_layers * (4 * d * a + m * d * f)
-    decoder = shape.decoder_rows * model.decoder_layers * (6 * d * a + m * d * f)
+    encoder = sum(_rows_by_layer(shape.encoder_rows, model.num_layers, kept_share)) * (4 * d * a + m * d * f)
+    decoder = sum(_rows_by_layer(shape.decoder_rows, model.decoder_layers, kept_share)) * (6 * d * a + m * d * f)
     cross = shape.encoder_rows * model.decoder_layers * 2 * d * a  # keys and values of the encoder's rows
     head = shape.targets * d * (padded_vocab_size(vocab_size) + (d if model.layers.head == "masked" else 0))
     return 2 * (encoder + decoder + cross + head)
 
 
-def attention_flops(model: ModelConfig, shape: Shape) -> int:
+def attention_flops(model: ModelConfig, shape: Shape, kept_share: float = 1.0) -> int:
     """FLOPs of a sample's forward in scores and their sums, if its window is one document (packed ones need less).
 
     As pipeline/kernels/attention/flops.py counts them: by the pairs that see each other.
     """
     a = model.num_heads * model.d_kv
-    encoder = model.num_layers * shape.encoder_rows**2
-    causal = shape.decoder_rows * (shape.decoder_rows + 1) // 2
-    decoder = model.decoder_layers * (causal + shape.decoder_rows * shape.encoder_rows)
+    encoder = sum(rows**2 for rows in _rows_by_layer(shape.encoder_rows, model.num_layers, kept_share))
+    decoder = sum(
+        rows * (rows + 1) // 2 + rows * shape.encoder_rows
+        for rows in _rows_by_layer(shape.decoder_rows, model.decoder_layers, kept_share)
+    )
     return 4 * a * (encoder + decoder)
+
+
+def forward_flops(model: ModelConfig, vocab_size: int, shape: Shape, kept_share: float = 1.0) -> int:
+    """Of a sample's forward."""
+    return linear_flops(model, vocab_size, shape, kept_share) + attention_flops(model, shape, kept_share)
+
+
+def _rows_by_layer(rows: int, num_layers: int, kept_share: float) -> list[int]:
+    middle = middle_layers(num_layers)
+    return [rows] * (num_layers - middle) + [math.ceil(rows * kept_share)] * middle
 
 
 def state_bytes(parameters: int, largest: int, stage: int, ranks: int) -> int:

@@ -1,7 +1,7 @@
 """A plan: what one run takes on N GPUs. From the run's config, the GPU's datasheet and a stated share of its peak."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from data_prep.errors import InputError
@@ -62,7 +62,20 @@ class Plan:
 
 
 def make_plan(config: RunConfig, vocab_size: int, gpu: Gpu, assumed: Assumptions) -> Plan:
-    """The plan of `config` on `assumed.gpus` GPUs. InputError where they cannot share the global batch."""
+    """The plan of `config` on `assumed.gpus` GPUs. InputError where they cannot share the global batch.
+
+    Steps are those of the first phase; tokens and days are those of the whole run.
+    """
+    phases = config.in_phases()
+    stops = [*(step for step, _ in phases[1:]), config.training.steps]
+    plans = [
+        _phase_plan(phase, range(first, stop), vocab_size, gpu, assumed)
+        for (first, phase), stop in zip(phases, stops, strict=True)
+    ]
+    return replace(plans[0], tokens=sum(plan.tokens for plan in plans), days=sum(plan.days for plan in plans))
+
+
+def _phase_plan(config: RunConfig, steps: range, vocab_size: int, gpu: Gpu, assumed: Assumptions) -> Plan:
     training, model = config.training, config.model
     shape = shape_of(config)
     parameters = count_parameters(model, vocab_size)
@@ -73,7 +86,7 @@ def make_plan(config: RunConfig, vocab_size: int, gpu: Gpu, assumed: Assumptions
     fits = max(0, int(room // per_sample))
     micro_batch, accumulation = _micro_batch(training.global_batch, assumed.gpus, fits)
 
-    forward = formulas.linear_flops(model, vocab_size, shape) + formulas.attention_flops(model, shape)
+    forward = _forward_flops(config, steps, vocab_size, shape)
     flops = training.global_batch * forward * (1 + formulas.BACKWARD)
     again = training.global_batch * forward if training.activation_checkpointing else 0  # forward once more
     compute = (flops + again) / (assumed.gpus * gpu.bf16_tflops * 1e12 * assumed.mfu)
@@ -99,14 +112,24 @@ def make_plan(config: RunConfig, vocab_size: int, gpu: Gpu, assumed: Assumptions
         link_seconds=links,
         step_seconds=step,
         tokens_per_second=tokens_per_step / step,
-        tokens=training.steps * tokens_per_step,
-        days=training.steps * step / _DAY,
+        tokens=len(steps) * tokens_per_step,
+        days=len(steps) * step / _DAY,
         shard_bytes_per_second=read,
         shard_requests_per_second=read / _CHUNK_BYTES,
         checkpoint_bytes=size,
         checkpoint_seconds=size / (DISK_GB_PER_SECOND * 1e9 * nodes),
         limits="memory" if not fits else "links" if links > compute else "compute",
     )
+
+
+def _forward_flops(config: RunConfig, steps: range, vocab_size: int, shape: Shape) -> int:
+    """Of a sample, on average over these steps."""
+    model, ltd = config.model, config.training.random_ltd
+    total = sum(
+        count * formulas.forward_flops(model, vocab_size, shape, share)
+        for share, count in (ltd.shares(steps.start, steps.stop) if ltd else [(1.0, len(steps))])
+    )
+    return round(total / len(steps))
 
 
 def shape_of(config: RunConfig) -> Shape:
@@ -132,7 +155,8 @@ def plan_lines(plan: Plan, config: RunConfig, gpu: Gpu, assumed: Assumptions) ->
     )
     yield "", f"{assumed.mfu:.0%} of the peak; {_speed(gpu, assumed):.0f} GB/s per GPU on the slowest link"
     yield "parameters", f"{plan.parameters:,}"
-    yield "FLOPs per step", f"{plan.flops_per_step:.3g} (windows of one document each; packed ones need less)"
+    mean = "the mean, as training.random_ltd goes on; " if config.training.random_ltd else ""
+    yield "FLOPs per step", f"{plan.flops_per_step:.3g} ({mean}windows of one document each; packed ones need less)"
     for stage, size in plan.state_bytes.items():
         chosen = "  (training.zero_stage)" if stage == config.training.zero_stage else ""
         yield f"state, ZeRO-{stage}", f"{size / 1e9:.2f} GB per GPU{chosen}"

@@ -114,7 +114,7 @@ def _what(run: Run) -> Rows:
         documents, tokens = sum(prepared["documents"].values()), sum(prepared["tokens"].values())
         size = f"{documents:,} documents, {short(tokens)} tokens, vocabulary {prepared['vocab_size']:,}"
         yield "data", f"{size} ({prepared['dataset']})"
-    batch = f"{training.global_batch:,} windows of {config.stream.window:,} tokens a step"
+    batch = f"{config.batch_sizes} windows of {config.stream.window:,} tokens a step"
     yield "batch", f"{batch}, micro-batches of {training.micro_batch:,}"
     yield "ranks", f"{training.ranks}, ZeRO stage {training.zero_stage}, {training.precision}"
     yield "learning rate", f"{training.learning_rate:g}, {training.schedule.kind}"

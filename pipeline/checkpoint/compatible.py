@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from data_prep.errors import InputError
+from pipeline.model.config import ModelConfig
 from pipeline.training.config import TrainingConfig
+from pipeline.training.random_ltd import Clock, RandomLtd, schedule_clock
 from pipeline.training.schedule import learning_rate
 
 _SECTIONS = ("model", "stream", "corruption", "objective")
 _TRAINING_FIELDS = (
     "global_batch", "precision", "optimizer", "weight_decay", "betas", "eps", "max_grad_norm", "groups", "loss_weights",
+    "random_ltd",
 )  # fmt: skip
 _BEFORE = {"optimizer": "adamw"}  # what checkpoints from before a field was there were trained with
 _ADVICE = "put it back, or train in another folder (run.dir=...) or from the start (--fresh)"
@@ -35,7 +38,7 @@ def check_continues(
         raise InputError(
             f"training.steps is {current['training']['steps']} and this run has already done {step} steps: {_ADVICE}"
         )
-    _check_schedule(saved["training"], current["training"], step)
+    _check_schedule(saved["training"], current["training"], step, _clock_of(current))
 
 
 def stream_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -49,8 +52,16 @@ def _differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Iterat
     for field in _TRAINING_FIELDS:
         old = saved["training"].get(field, _BEFORE.get(field))
         yield from _added_differences(f"training.{field}", old, current["training"].get(field))
-    yield from _added_differences("phases", saved.get("phases"), current.get("phases"))
+    yield from _added_differences("phases", _phases(saved), _phases(current))
     yield from _leaf_differences("run.seed", saved["run"]["seed"], current["run"]["seed"])
+
+
+def _phases(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Without what is only how a step is computed."""
+    return [
+        {**phase, "training": {"global_batch": phase.get("training", {}).get("global_batch")}}
+        for phase in config.get("phases") or ()
+    ]
 
 
 def _added_differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -66,12 +77,12 @@ def _leaf_differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any,
         yield path, old, new
 
 
-def _check_schedule(saved: Mapping[str, Any], current: Mapping[str, Any], step: int) -> None:
+def _check_schedule(saved: Mapping[str, Any], current: Mapping[str, Any], step: int, clock: Clock) -> None:
     if all(saved[key] == current[key] for key in ("steps", "learning_rate", "schedule")):
         return
     before, after = _schedule_of(saved), _schedule_of(current)
     for number in range(step):
-        old, new = learning_rate(before, number), learning_rate(after, number)
+        old, new = learning_rate(before, number, clock), learning_rate(after, number, clock)
         if old != new:
             changed = [*_leaf_differences("training", _schedule_fields(saved), _schedule_fields(current))]
             what = ", ".join(f"{field} from {was!r} to {now!r}" for field, was, now in changed)
@@ -80,6 +91,12 @@ def _check_schedule(saved: Mapping[str, Any], current: Mapping[str, Any], step: 
                 f"{_ADVICE}. (Kind wsd, or cosine and linear with an explicit decay_steps, can be continued for more "
                 "steps.)"
             )
+
+
+def _clock_of(config: Mapping[str, Any]) -> Clock:
+    """The same for both: neither model nor what is dropped may change."""
+    ltd = config["training"].get("random_ltd")
+    return schedule_clock(RandomLtd(**ltd), ModelConfig(**config["model"]).stacks) if ltd else float
 
 
 def _schedule_fields(training: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import MicroBatch, Views
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.layout import DECODER, ENCODER
-from pipeline.corruption.mixture import Mixture
+from pipeline.corruption.mixture import EACH_ITS_OWN, Mixture, StepNumbers
 from pipeline.corruption.next_sentence import with_next
 from pipeline.corruption.pairs import NextSentence, SentenceOrder, draw_cuts
 from pipeline.corruption.philox import stream_key
@@ -55,13 +55,13 @@ class Corruption:
         seed: int,
         name: str = "corruption",
         segmented: Collection[str] = (),
-        step_samples: int = 1,
+        steps: StepNumbers = EACH_ITS_OWN,
     ) -> None:
         """Raise InputError if the combination cannot work.
 
         `window` and `max_pieces` bound a sample's tokens and pieces; `name` is the random stream (give the held-out
-        stream its own). The `segmented` views have positions [T, 2]: the samples need the column of sentences. A step
-        has `step_samples` samples, for mixtures that draw once for all of them.
+        stream its own). The `segmented` views have positions [T, 2]: the samples need the column of sentences. `steps`
+        are for mixtures that draw once for all samples of one.
         """
         config.check(window, max_pieces, len(special.sentinels), bool(segmented))
         assert max(special.all) < vocab_size, "the special tokens do not belong to this vocabulary"
@@ -76,7 +76,7 @@ class Corruption:
         if config.mixture:
             bound = (special, vocab_size, window, max_pieces, seed)
             self._parts = [Corruption(part.corruption, *bound, f"{name}/{n}") for n, part in enumerate(config.mixture)]
-            self._mixture = Mixture(config, self._parts, special, self.max_rows, max_pieces, seed, name, step_samples)
+            self._mixture = Mixture(config, self._parts, special, self.max_rows, max_pieces, seed, name, steps)
             return
         self._plan = MaskingPlan(
             config=config,

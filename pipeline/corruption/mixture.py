@@ -12,7 +12,7 @@ Shape suffixes: B samples, P pieces, R rows, G segments that make up a sequence.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -49,23 +49,38 @@ class _Sequences:
         return _Sequences(lengths, *(getattr(self, field.name)[rows] for field in fields(self)[1:]))
 
 
+class StepNumbers(NamedTuple):
+    """Which step a sample belongs to: `samples` make one, and step number `step` begins at `position`."""
+
+    samples: int
+    position: int = 0
+    step: int = 0
+
+    def of(self, positions: Int64Array) -> Int64Array:
+        """The step of each sample at `positions`."""
+        return self.step + (positions - self.position) // self.samples
+
+
+EACH_ITS_OWN = StepNumbers(1)
+
+
 class Mixture:
     """The parts of a mixture, and the stream that chooses among them."""
 
     def __init__(
         self, config: CorruptionConfig, makers: Sequence[Maker], special: SpecialTokens, max_rows: Mapping[str, int],
-        max_pieces: int, seed: int, name: str, step_samples: int,
+        max_pieces: int, seed: int, name: str, steps: StepNumbers,
     ) -> None:  # fmt: skip
         self.parts, self.makers, self.special = config.mixture, tuple(makers), special
         self.max_rows, self.max_pieces = max_rows, max_pieces
-        self._samples_per_draw = step_samples if config.mixture_per == "step" else 1
+        self._draws = steps if config.mixture_per == "step" else EACH_ITS_OWN
         self._key = stream_key(seed, f"{name}/mixture")
         shares = np.cumsum([part.weight for part in self.parts])
         self._bounds = np.array([threshold(float(share / shares[-1])) for share in shares], np.int64)
 
     def choose(self, positions: Int64Array) -> Int64Array:
         """The number of the part that the samples at `positions` [B] get, [B]."""
-        bits = random_bits(self._key, positions // self._samples_per_draw, 0, 0).astype(np.int64)
+        bits = random_bits(self._key, self._draws.of(positions), 0, 0).astype(np.int64)
         return np.searchsorted(self._bounds, bits, side="right")
 
     def views(self, samples: Sequence[SampleLike], pieces: Pieces) -> Views:

@@ -115,7 +115,7 @@ def _data_rows(dataset: Dataset) -> Rows:
 
 def _training_rows(run: Run) -> Rows:
     config, record = run.config, run.record
-    yield "steps", f"{record.step:,} of {config.training.global_batch:,} windows of {config.stream.window:,} tokens"
+    yield "steps", f"{record.step:,} of {config.batch_sizes} windows of {config.stream.window:,} tokens"
     yield "tokens", f"{record.tokens:,} (rows of all views)"
     yield "learning rate", config.training.learning_rate
     yield "seed", config.run.seed

@@ -3,13 +3,14 @@
 Shape suffixes: Tq, Tk rows, W model width, H heads, D head dimension.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from pipeline.batch import Batch
 from pipeline.kernels.attention import Bias, IntervalPattern, attention
+from pipeline.kernels.attention.patterns import row_indices
 from pipeline.model.config import ModelConfig
 from pipeline.model.dropout import RowDropout
 from pipeline.model.positions.scheme import Rotation
@@ -23,6 +24,20 @@ class Sight:
     pattern: IntervalPattern
     bias: Bias | None = None
     rotation: Rotation | None = None
+
+    def of_queries(self, rows_K: torch.Tensor) -> "Sight":
+        """Of another stack's rows, for these rows alone."""
+        return replace(self, pattern=self.pattern.of_rows(rows_K))
+
+    def of_rows(self, rows_K: torch.Tensor, view: Batch, cu_seqlens: torch.Tensor) -> "Sight":
+        """Of one another, for these rows of `view` alone, whose boundaries are `cu_seqlens`."""
+        indices_T = row_indices(view.cu_seqlens, len(view.tokens))
+        return Sight(
+            cu_seqlens,
+            self.pattern.of_rows(rows_K, rows_K),
+            self.bias and self.bias.of_rows(rows_K, indices_T),
+            self.rotation and self.rotation.of_rows(rows_K),
+        )
 
 
 class Attention(nn.Module):

@@ -112,9 +112,19 @@ class ModelConfig(Section):
             return 0
         return self.num_layers if self.num_decoder_layers is None else self.num_decoder_layers
 
+    @property
+    def stacks(self) -> tuple[int, ...]:
+        """The layers of each stack: the encoder's, and the decoder's where there is one."""
+        return (self.num_layers, self.decoder_layers) if self.layers.has_decoder else (self.num_layers,)
+
     def is_local(self, layer: int) -> bool:
         """Whether encoder layer number `layer` sees only the rows around a row."""
         return self.local_attention is not None and layer % self.global_attention_every != 0
+
+
+def middle_layers(num_layers: int) -> int:
+    """How many layers of a stack are neither its first nor its last."""
+    return max(0, num_layers - 2)
 
 
 def padded_vocab_size(vocab_size: int) -> int:

@@ -14,7 +14,12 @@ class Decoder(Transformer):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(
-            config, config.decoder_layers, config.decoder_position_config, bidirectional=False, has_cross_attention=True
+            config,
+            config.decoder_layers,
+            config.decoder_position_config,
+            bidirectional=False,
+            has_cross_attention=True,
+            drops_tokens=True,
         )
 
     def decode(self, x_TW: torch.Tensor, view: Batch, memory_SW: torch.Tensor, memory_view: Batch) -> torch.Tensor:

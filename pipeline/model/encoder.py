@@ -12,7 +12,14 @@ class Encoder(Transformer):
     """A bidirectional stack."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config, config.num_layers, config.positions, bidirectional=True, has_cross_attention=False)
+        super().__init__(
+            config,
+            config.num_layers,
+            config.positions,
+            bidirectional=True,
+            has_cross_attention=False,
+            drops_tokens=True,
+        )
 
     def encode(self, x_TW: torch.Tensor, view: Batch, taps: list[torch.Tensor] | None = None) -> torch.Tensor:
         """The hidden states [T, W] of embedded rows `x_TW`; each block's output is appended to `taps`."""

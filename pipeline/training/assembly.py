@@ -15,6 +15,7 @@ from data_prep.shards import Dataset
 from data_prep.tokenizer import Tokenizer
 from pipeline.config import RunConfig, fingerprint
 from pipeline.corruption.corruption import Corruption
+from pipeline.corruption.mixture import EACH_ITS_OWN, StepNumbers
 from pipeline.model.transformer import set_activation_checkpointing
 from pipeline.objectives import build_objective
 from pipeline.phases import PhasedCorruption, PhasedStream
@@ -64,8 +65,12 @@ def open_data(config: RunConfig) -> Data:
         dataset.require_columns([wanted.name for wanted in phase.columns])
     tokenizer = Tokenizer.load(dataset.tokenizer_folder)
     stream = _training_stream(config, dataset)
-    makers = [_corruption(phase, tokenizer, "corruption") for _, phase in config.in_phases()]
-    batches = MicroBatches(stream, PhasedCorruption(stream.starts, makers), config.training.micro_batch)
+    sizes = config.batch_sizes
+    makers = [
+        _corruption(phase, tokenizer, "corruption", StepNumbers(phase.training.global_batch, start, step))
+        for start, (step, phase) in zip(sizes.starts, config.in_phases(), strict=True)
+    ]
+    batches = MicroBatches(stream, PhasedCorruption(stream.starts, makers), sizes)
     tables = [table for maker in makers for table in maker.tables]
     identity = fingerprint(stream.fingerprint, tables) if tables else stream.fingerprint
     return Data(dataset, tokenizer, stream, batches, _heldout(config, dataset, tokenizer), identity)
@@ -81,11 +86,10 @@ def build_engine(config: RunConfig, data: Data, rank: Rank) -> Engine:
 def _training_stream(config: RunConfig, dataset: Dataset) -> PhasedStream:
     split, phases = dataset.split("train"), config.in_phases()
     columns = tuple(dict.fromkeys(column for _, phase in phases for column in phase.columns))
-    starts: list[int] = []
+    starts = config.batch_sizes.starts
     origins: list[int] = []
     streams: list[Stream] = []
-    for number, (step, phase) in enumerate(phases):
-        starts.append(step * config.training.global_batch)
+    for number, (_, phase) in enumerate(phases):
         before = phases[number - 1][1]
         same = phase.stream == before.stream and phase.corruption.reads_other == before.corruption.reads_other
         if streams and same:
@@ -93,7 +97,7 @@ def _training_stream(config: RunConfig, dataset: Dataset) -> PhasedStream:
             streams.append(streams[-1])
         else:
             name = f"train/phase {number}" if number else "train"
-            origins.append(starts[-1])
+            origins.append(starts[number])
             others = phase.corruption.reads_other
             streams.append(Stream(split, phase.stream, config.run.seed, name, columns=columns, others=others))
     return PhasedStream(starts, origins, streams)
@@ -108,11 +112,12 @@ def _heldout(config: RunConfig, dataset: Dataset, tokenizer: Tokenizer) -> HeldO
         dataset.split(HELDOUT), config.stream, config.run.seed, HELDOUT, False, config.columns,
         config.corruption.reads_other,
     )  # fmt: skip
-    maker = _corruption(config, tokenizer, HELDOUT)
+    # One draw of a mixture for a whole step of training; held-out samples get all parts.
+    maker = _corruption(config, tokenizer, HELDOUT, EACH_ITS_OWN)
     return HeldOut(stream, maker, min(wanted, len(stream)), config.training.micro_batch)
 
 
-def _corruption(config: RunConfig, tokenizer: Tokenizer, name: str) -> Corruption:
+def _corruption(config: RunConfig, tokenizer: Tokenizer, name: str, steps: StepNumbers) -> Corruption:
     return Corruption(
         config.corruption,
         tokenizer.special,
@@ -122,6 +127,5 @@ def _corruption(config: RunConfig, tokenizer: Tokenizer, name: str) -> Corruptio
         config.run.seed,
         name,
         config.segmented_views,
-        # One draw of a mixture for a whole step of training; held-out samples get all parts.
-        step_samples=1 if name == HELDOUT else config.training.global_batch,
+        steps,
     )

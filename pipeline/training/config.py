@@ -13,6 +13,7 @@ from data_prep.errors import InputError
 from data_prep.section import Section
 from pipeline.evaluation.config import ProbeNames
 from pipeline.training.groups import ParameterGroup, ScheduleConfig
+from pipeline.training.random_ltd import RandomLtd
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NaturalInt = Annotated[int, Field(ge=0)]
@@ -89,6 +90,9 @@ class TrainingConfig(Section):
     loss_weights: dict[str, float | tuple[tuple[NaturalInt, float], ...]] = Field(default_factory=dict)
     """The factor of a loss term (default: 1), or points [[step, factor], ...] between which it moves linearly."""
 
+    random_ltd: RandomLtd | None = None
+    """Middle layers train on a random share of the tokens that grows by step (pipeline/training/random_ltd.py)."""
+
     activation_checkpointing: bool = False
     evaluate_every: PositiveInt | None = None
     """Held-out loss every so many steps (default: only before the first step and after the last)."""
@@ -130,6 +134,11 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"schedule.warmup_steps is {self.schedule.warmup_steps} and schedule.warmup_ratio is "
                 f"{self.schedule.warmup_ratio}: give one of them"
+            )
+        if self.random_ltd is not None and self.random_ltd.full_at_step > self.steps:
+            raise ValueError(
+                f"random_ltd.full_at_step is {self.random_ltd.full_at_step} of a run of {self.steps} steps: the model "
+                "would never train on all tokens"
             )
         for name, group in self.groups.items():
             if group.frozen_steps >= self.steps:

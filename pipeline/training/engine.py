@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.batch import Views
+from pipeline.model.token_dropping import token_droppings
 from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
 from pipeline.training.flat import lay_out
@@ -121,6 +122,11 @@ class Engine:
     def freeze(self, groups: frozenset[str]) -> None:
         """Let these groups of parameters have no gradient from now on, and all others have theirs."""
         self._frozen = groups
+
+    def keep_tokens(self, share: float | None) -> None:
+        """Let middle layers train on this share of the tokens from now on (None: on all)."""
+        for dropping in token_droppings(self.module):
+            dropping.kept_share = 1.0 if share is None else share
 
     def observe(self, observed: bool) -> None:
         """Whether gradients and logits of the step that begins are measured, for `statistics`."""

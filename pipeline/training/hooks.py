@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import torch.distributed as dist
 
 from data_prep.tokenizer import Tokenizer
 from pipeline.batch import MicroBatch
@@ -30,17 +31,20 @@ class Reports:
         self,
         train_dir: Path,
         resumed_step: int,
-        flops_of_step: int,
         line: ProgressLine,
         history: History,
         tokenizer: Tokenizer,
         log_every: int,
     ) -> None:
-        """`flops_of_step` on all ranks. What was written of steps after `resumed_step` is forgotten."""
-        self.metrics = MetricsLog(train_dir / METRICS, resumed_step, flops_of_step)
+        """What was written of steps after `resumed_step` is forgotten."""
+        self.metrics = MetricsLog(train_dir / METRICS, resumed_step)
         self.samples = StepLog(train_dir / SAMPLES, resumed_step)
         self.board = TensorBoard(train_dir / "tensorboard", resumed_step)
         self.line, self.history, self._tokenizer, self._log_every = line, history, tokenizer, log_every
+
+    def tell_flops(self, of_rank: int) -> None:
+        """The FLOPs of the steps from now on, on one rank."""
+        self.line.flops_of_step, self.metrics.flops_of_step = of_rank, of_rank * dist.get_world_size()
 
     def step(self, report: StepReport) -> None:
         """A training step."""

@@ -1,7 +1,8 @@
 """The micro-batches of one rank: a pure function of the position, built beside training by loader workers.
 
-Step s of the run reads global_batch samples (pipeline.training.positions). Its forward number a on rank r reads the
-micro_batch samples from (a * ranks + r) * micro_batch on: the same samples in the step for any number of ranks.
+A step of the run reads global_batch samples (pipeline.training.positions). Its forward number a on rank r reads the
+micro_batch samples from (a * ranks + r) * micro_batch on: the same samples in the step for any number of ranks. Both
+sizes are those of the step's phase.
 
 Workers build whole micro-batches, or, with `training.masking: device`, gather raw text that is masked where it arrives:
 the same views, a tenth of the bytes to send and less work for the workers.
@@ -16,7 +17,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.batch import MicroBatch
-from pipeline.training.config import TrainingConfig, accumulation_steps
+from pipeline.phases import BatchSizes
+from pipeline.training.config import TrainingConfig
 from pipeline.training.positions import Skipped, first_position
 from pipeline.training.stopping import die_with_parent, ignore_stop_signals
 
@@ -52,16 +54,16 @@ class ViewMaker(Protocol):
 class MicroBatches(Dataset[MicroBatch]):
     """Micro-batch by its first position."""
 
-    def __init__(self, source: SampleSource, maker: ViewMaker, micro_batch: int) -> None:
-        self.source, self.maker, self.micro_batch = source, maker, micro_batch
+    def __init__(self, source: SampleSource, maker: ViewMaker, sizes: BatchSizes) -> None:
+        self.source, self.maker, self.sizes = source, maker, sizes
 
     def __getitem__(self, first: int) -> MicroBatch:
-        """The micro-batch of the samples [first, first + micro_batch)."""
+        """The micro-batch of the samples from `first` on."""
         return self.maker.apply(self.samples(first))
 
     def samples(self, first: int) -> Sequence[Any]:
-        """The samples [first, first + micro_batch)."""
-        return self.source.samples(first, self.micro_batch)
+        """The samples from `first` on that a forward reads."""
+        return self.source.samples(first, self.sizes.micro_batch(first))
 
 
 class _RawMicroBatches(Dataset[Any]):
@@ -71,35 +73,45 @@ class _RawMicroBatches(Dataset[Any]):
         self.batches = batches
 
     def __getitem__(self, first: int) -> Any:
-        """The raw text of the samples [first, first + micro_batch)."""
+        """The raw text of the samples from `first` on."""
         return self.batches.maker.gather(self.batches.samples(first))
 
 
 class RankPositions:
-    """First positions of this rank's micro-batches from step `start` on, in the order they are needed."""
+    """First positions of this rank's micro-batches from step `start` on, in the order they are needed.
 
-    def __init__(self, config: TrainingConfig, rank: int, world_size: int, start: int, skipped: Skipped = ()) -> None:
+    `sizes` are those of the phases; by default the batch of `config` is that of all steps.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        rank: int,
+        world_size: int,
+        start: int,
+        skipped: Skipped = (),
+        sizes: BatchSizes | None = None,
+    ) -> None:
         self.config, self.rank, self.world_size, self.start = config, rank, world_size, start
+        self.sizes = sizes or BatchSizes((0,), (config.global_batch,), (config.micro_batch,))
         self._skipped = tuple(skipped)
 
     def __len__(self) -> int:
-        config = self.config
-        return (config.steps - self.start) * accumulation_steps(
-            config.global_batch, config.micro_batch, self.world_size
-        )
+        return sum(len(self.of_step(step)) for step in range(self.start, self.config.steps))
 
     def __iter__(self) -> Iterator[int]:
         return (position for step in range(self.start, self.config.steps) for position in self.of_step(step))
 
-    def of_step(self, step: int) -> list[int]:
+    def of_step(self, step: int) -> range:
         """The first positions of the micro-batches of one step."""
-        first, config = self.first_of(step), self.config
-        mine = first + self.rank * config.micro_batch
-        return list(range(mine, first + config.global_batch, self.world_size * config.micro_batch))
+        first = self.first_of(step)
+        micro_batch = self.sizes.micro_batch(first)
+        stop = first + self.sizes.global_batch(first)
+        return range(first + self.rank * micro_batch, stop, self.world_size * micro_batch)
 
     def first_of(self, step: int) -> int:
         """The position of the first sample that a step reads on any rank."""
-        return first_position(step, self.config.global_batch, self._skipped)
+        return first_position(step, self.sizes, self._skipped)
 
 
 def load_steps(

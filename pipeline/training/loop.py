@@ -55,6 +55,8 @@ class StepReport:
     """What stood out, where the run goes on all the same."""
     statistics: dict[str, float] = field(default_factory=dict)
     """Gradient norms by part and sizes of logits (pipeline/training/observing.py), in steps that are logged."""
+    kept_share: float | None = None
+    """Of the tokens in the middle layers, where the run drops any."""
 
 
 Hook = Callable[[StepReport], None]
@@ -88,6 +90,7 @@ def train_steps(
         plan = plan_of(progress.step)
         weights = weights_of_terms(plan, counts)
         engine.freeze(plan.frozen)
+        engine.keep_tokens(plan.kept_share)
         engine.observe(plan.observed)
         sums = dict.fromkeys(counts, 0.0)
         engine.begin_step([micro_batch.views for micro_batch in micro_batches])
@@ -116,6 +119,7 @@ def train_steps(
             micro_batch=micro_batches[-1],
             trouble=judgement.trouble,
             statistics=engine.statistics(),
+            kept_share=plan.kept_share,
         )
         for hook in hooks:
             hook(report)

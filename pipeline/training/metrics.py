@@ -14,6 +14,7 @@ on resume the file is cut back to the resumed step.
 `step` counts updates done; `loss` is that of the batch before the update. `tokens` are rows of all views, `flops` those
 of a step on all ranks (pipeline/training/throughput.py). Every `log_every` steps `views` are statistics of the masks,
 `statistics` those of gradients and logits (observing.py). `trouble` is in steps that stood out (trouble.py).
+Where middle layers drop tokens, `kept_share` is what they keep.
 """
 
 import json
@@ -60,11 +61,11 @@ class MetricsLog(StepLog):
     def __init__(self, path: Path, resumed_step: int, flops_of_step: int = 0) -> None:
         """`flops_of_step` on all ranks; 0 where nobody counted."""
         super().__init__(path, resumed_step)
-        self._flops = flops_of_step
+        self.flops_of_step = flops_of_step
 
     def write_step(self, report: StepReport, views: Mapping[str, float] | None = None) -> None:
         """The line of a training step; `views` are its statistics, where they were taken."""
-        record = {**step_record(report), "flops": self._flops}
+        record = {**step_record(report), "flops": self.flops_of_step}
         if report.statistics:
             record["statistics"] = report.statistics
         if (found := report.trouble) is not None:
@@ -91,6 +92,7 @@ def step_record(report: StepReport) -> dict[str, Any]:
         "tokens_per_second": report.tokens / report.seconds,
         "data_wait": report.data_wait_seconds / report.seconds,
         "step_seconds": report.seconds,
+        **({} if report.kept_share is None else {"kept_share": report.kept_share}),
     }
 
 

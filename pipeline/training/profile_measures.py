@@ -52,7 +52,7 @@ def measure_loading(batches: MicroBatches, first: int, workers: int, masks_on_de
     """Reading and masking of the micro-batches from position `first` on, one after another in this process."""
     read, mask = [], []
     for number in range(_MEASURED_BATCHES):
-        samples = batches.samples(first + number * batches.micro_batch)
+        samples = batches.samples(first + number * batches.sizes.micro_batch(first))
         started = time.perf_counter()
         batches.maker.gather(samples)
         gathered = time.perf_counter()

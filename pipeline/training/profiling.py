@@ -23,7 +23,6 @@ from data_prep.errors import InputError
 from data_prep.shards.files import publish, staged_bytes
 from pipeline.batch import MicroBatch
 from pipeline.config import RunConfig
-from pipeline.training.config import accumulation_steps
 from pipeline.training.engine import Engine
 from pipeline.training.loader import MicroBatches
 from pipeline.training.loop import Hook, StepReport
@@ -98,7 +97,7 @@ class WatchedEngine:
 class Rates(NamedTuple):
     """Of a step on one rank: its FLOPs, and the FLOP/s that the rank can do."""
 
-    flops: float
+    flops: Callable[[], float]
     peak: Peak
 
 
@@ -181,18 +180,19 @@ class Profiler:
             self._batches, position, training.loader_workers, masks_on_device=training.masking == "device"
         )
         machine = machine_between(self._began, end, self._threads, self._rank.local_world_size, self._rank.device)
-        seconds, (flops, peak) = (end.wall - self._began.wall) / count, self._rates
+        seconds, flops, peak = (end.wall - self._began.wall) / count, self._rates.flops(), self._rates.peak
         peak.share(flops / (parts["forward"] + parts["backward"]))  # what was reached can be reached
         return Profile(
             self.first, self.last, seconds, parts, communication / count, self._before, flops, peak.flops_per_second,
-            loading, machine, self._settings(),
+            loading, machine, self._settings(position - 1),
         )  # fmt: skip
 
-    def _settings(self) -> Settings:
-        training, ranks = self._config.training, self._rank.world_size
-        micro_batches = accumulation_steps(training.global_batch, training.micro_batch, ranks)
+    def _settings(self, position: int) -> Settings:
+        training, ranks, sizes = self._config.training, self._rank.world_size, self._batches.sizes
+        micro_batch = sizes.micro_batch(position)
+        forwards = sizes.global_batch(position) // (micro_batch * ranks)
         return Settings(
-            training.micro_batch, micro_batches, ranks, training.zero_stage, training.activation_checkpointing,
+            micro_batch, forwards, ranks, training.zero_stage, training.activation_checkpointing,
             self._config.checkpoint.save_every,
         )  # fmt: skip
 

@@ -35,11 +35,11 @@ class ProgressLine:
         steps: int,
         first_step: int,
         log_every: int,
-        flops_of_step: float,
         peak: Peak,
         clock: Callable[[], float] = time.monotonic,
+        flops_of_step: float = 0.0,
     ) -> None:
-        """`flops_of_step` and `peak` are those of one rank."""
+        """`peak` and `flops_of_step`, which may change, are those of one rank."""
         self._stream, self._steps, self._log_every = stream, steps, log_every
         self.flops_of_step, self.peak = flops_of_step, peak
         self._pace = Pace(clock)

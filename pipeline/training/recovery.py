@@ -36,9 +36,7 @@ def lineage_without(trouble: Trouble, record: Record | None, lineage: Lineage, c
             f"{trouble}; {kept}. Lower training.learning_rate or training.max_grad_norm, train with precision: "
             "fp32, or go on without these samples: training.trouble.action=rollback, or skip"
         )
-    skipped = samples_to_skip(
-        trouble, record.step, config.training.global_batch, lineage.skipped_ranges, wanted.skip_steps
-    )
+    skipped = samples_to_skip(trouble, record.step, config.batch_sizes, lineage.skipped_ranges, wanted.skip_steps)
     if len(lineage.skipped) + len(skipped) > wanted.max_skipped_steps:
         raise SpanwrightError(
             f"{trouble}; {kept}, and going on without the samples of {len(lineage.skipped)} steps has not helped "

@@ -35,7 +35,6 @@ from pipeline.checkpoint.weights import hash_weights
 from pipeline.config import RunConfig, load_run
 from pipeline.training.assembly import Data, build_engine, open_data
 from pipeline.training.collective import share_json
-from pipeline.training.config import accumulation_steps
 from pipeline.training.continuing import Lineage, check_and_continue
 from pipeline.training.engine import Engine
 from pipeline.training.environment import describe_environment, environment_changes
@@ -48,12 +47,13 @@ from pipeline.training.probing import Probing
 from pipeline.training.profile_request import requested_profile
 from pipeline.training.profiling import Profiler, Rates
 from pipeline.training.progress import ProgressLine, indented
+from pipeline.training.random_ltd import kept_share, schedule_clock
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
 from pipeline.training.recovery import lineage_without, paused
 from pipeline.training.saving import Saving
 from pipeline.training.schedule import step_plan
 from pipeline.training.stopping import PARENT, StopRequest
-from pipeline.training.throughput import MeasuredPeak, Peak, count_flops
+from pipeline.training.throughput import MeasuredPeak, Peak, StepFlops
 from pipeline.training.trouble import StepGuard, Trouble, TroubleError
 
 RESULT = "result.json"
@@ -67,7 +67,7 @@ def train_rank(run_dir: Path, output: TextIO) -> None:
     stop = StopRequest(config.training.stop_after, launched=PARENT in os.environ)
     stop.listen()
     rank = rank_from_environment()
-    accumulation_steps(config.training.global_batch, config.training.micro_batch, rank.world_size)
+    config.check_ranks(rank.world_size)
     data = open_data(config)
     threads = set_threads(rank, config.training.threads_per_rank)
     join_process_group(rank)
@@ -132,10 +132,14 @@ class Session:
             restore_state(*found, state)
             engine.weight_sums = found[1].weight_sums
         progress = Progress(record.step, record.position, record.tokens) if record else Progress()
-        positions = RankPositions(training, rank.index, rank.world_size, progress.step, lineage.skipped_ranges)
+        positions = RankPositions(
+            training, rank.index, rank.world_size, progress.step, lineage.skipped_ranges, self.data.micro_batches.sizes
+        )
         steps = load_steps(self.data.micro_batches, positions, training.loader_workers, rank.device)
         with contextlib.ExitStack() as stack:
-            reports = self._reports(engine, progress.step, stack)
+            reports = self._reports(progress.step, stack)
+            flops = StepFlops(engine, self.data, reports.tell_flops if reports else None)
+            flops.count(progress.position, kept_share(training.random_ltd, progress.step))
             if found is not None:
                 restore_rank_generators(found[0], rank)
             stack.callback(self.heartbeat.write)
@@ -146,18 +150,20 @@ class Session:
                 self.store, self.config, self.data, rank, state, self.environment, evaluation, reports, guard, lineage,
                 record,
             )  # fmt: skip
-            return self._train(engine, state, steps, positions, progress, evaluation, guard, saving, reports)
+            return self._train(engine, state, steps, positions, progress, flops, evaluation, guard, saving, reports)
 
     def _train(
         self, engine: Engine, state: TrainingState, steps: Iterator[list[MicroBatch]], positions: RankPositions,
-        progress: Progress, evaluation: Evaluation, guard: StepGuard, saving: Saving, reports: Reports | None,
+        progress: Progress, flops: StepFlops, evaluation: Evaluation, guard: StepGuard, saving: Saving,
+        reports: Reports | None,
     ) -> Trouble | None:  # fmt: skip
         training = self.config.training
+        clock = schedule_clock(training.random_ltd, self.config.model.stacks)
         if progress.step == 0:
             evaluation.run(step=0)
             if "rollback" in (training.trouble.action, training.trouble.spikes.action):
                 saving.save_start(progress)
-        told: list[Hook] = [self.peak] if isinstance(self.peak, MeasuredPeak) else []
+        told: list[Hook] = [flops, *([self.peak] if isinstance(self.peak, MeasuredPeak) else [])]
         told += [reports.step, HealthReport(self.config, reports)] if reports else []
         probing = Probing(self.config, self.data, self.rank, state, self.environment["threads"], reports)
         hooks: dict[str, list[Hook]] = {
@@ -168,7 +174,7 @@ class Session:
         engine, steps, called = self._profiled(engine, steps, hooks, progress, reports)
         try:
             progress = train_steps(
-                engine, steps, progress, positions.first_of, lambda step: step_plan(training, step), guard,
+                engine, steps, progress, positions.first_of, lambda step: step_plan(training, step, clock), guard,
                 called, asked_to_stop=lambda: self.stop.reason is not None or saving.failed,
             )  # fmt: skip
         except TroubleError as error:
@@ -211,7 +217,7 @@ class Session:
             return engine, steps, [hook for some in hooks.values() for hook in some]
         profiler = Profiler(
             wanted, progress.step, self.config, self.data.micro_batches, self.rank, self.environment["threads"],
-            Rates(reports.line.flops_of_step, reports.line.peak), reports.line.say,
+            Rates(lambda: reports.line.flops_of_step, reports.line.peak), reports.line.say,
         )  # fmt: skip
         return profiler.watch(engine, steps, hooks)
 
@@ -226,17 +232,12 @@ class Session:
         self._say(f"{trouble}: back to step {step}, without samples {samples[0]} to {samples[1] - 1}")
         return found, without
 
-    def _reports(self, engine: Engine, step: int, stack: contextlib.ExitStack) -> Reports | None:
-        config, rank = self.config, self.rank
-        training = config.training
-        flops = count_flops(engine, self.data.micro_batches[0].to(rank.device).views)
-        flops *= accumulation_steps(training.global_batch, training.micro_batch, rank.world_size)
-        if not rank.is_first:
+    def _reports(self, step: int, stack: contextlib.ExitStack) -> Reports | None:
+        config, training = self.config, self.config.training
+        if not self.rank.is_first:
             return None
-        line = ProgressLine(self.output, training.steps, step, training.log_every, flops, self.peak)
-        reports = Reports(
-            config.train_dir, step, flops * rank.world_size, line, self.history, self.data.tokenizer, training.log_every
-        )
+        line = ProgressLine(self.output, training.steps, step, training.log_every, self.peak)
+        reports = Reports(config.train_dir, step, line, self.history, self.data.tokenizer, training.log_every)
         stack.callback(reports.close)
         return reports
 

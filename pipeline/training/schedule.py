@@ -9,6 +9,8 @@ Step s (from 0) is the update that turns the weights after s updates into those 
                   section 3.1.2); with decay_steps, a linear end to the minimum in the last decay_steps
     wsd           constant, then linear to the minimum in the last decay_steps (Hu et al. 2024, MiniCPM, section 4)
     constant      learning_rate to the end
+
+A clock may count less than a step for a step (random_ltd.py): then s is what it says, and lengths are in its units.
 """
 
 import math
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 
 from pipeline.training.config import TrainingConfig
 from pipeline.training.groups import ScheduleConfig
+from pipeline.training.random_ltd import Clock, kept_share
 
 _WSD_DECAY_SHARE = 0.1
 
@@ -33,21 +36,27 @@ class StepPlan:
     """By term; 1 for those that are not named."""
     observed: bool = False
     """Whether gradients and logits are measured, to be logged."""
+    kept_share: float | None = None
+    """Of the tokens in the middle layers, where the run drops any."""
 
 
-def step_plan(config: TrainingConfig, step: int) -> StepPlan:
+def step_plan(config: TrainingConfig, step: int, clock: Clock = float) -> StepPlan:
     """The plan of the update number `step` (from 0)."""
     frozen = frozenset(name for name, group in config.groups.items() if step < group.frozen_steps)
     return StepPlan(
-        learning_rate(config, step),
-        {
-            name: 0.0 if name in frozen else learning_rate(config.of_group(name), step - group.frozen_steps)
-            for name, group in config.groups.items()
-        },
+        learning_rate(config, step, clock),
+        {name: 0.0 if name in frozen else learning_rate(*_since(config, name, clock, step)) for name in config.groups},
         frozen,
         {term: _weight(weight, step) for term, weight in config.loss_weights.items()},
         observed=(step + 1) % config.log_every == 0,
+        kept_share=kept_share(config.random_ltd, step),
     )
+
+
+def _since(config: TrainingConfig, group: str, clock: Clock, step: int) -> tuple[TrainingConfig, int, Clock]:
+    """A group's own run, which begins when it is no longer frozen: its config, the step in it, its clock."""
+    frozen = config.groups[group].frozen_steps
+    return config.of_group(group), step - frozen, lambda number: clock(number + frozen) - clock(frozen)
 
 
 def _weight(weight: float | Sequence[tuple[int, float]], step: int) -> float:
@@ -62,44 +71,48 @@ def _weight(weight: float | Sequence[tuple[int, float]], step: int) -> float:
     return low + (high - low) * (step - start) / (end - start)
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """The rate of the update number `step` (from 0) of the run that `config` describes."""
-    warmup = config.warmup_steps
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    return config.learning_rate * _SHAPES[config.schedule.kind](config.schedule, warmup, config.steps, step)
+def learning_rate(config: TrainingConfig, step: int, clock: Clock = float) -> float:
+    """The rate of the update number `step` (from 0) of the run that `config` describes.
+
+    Its schedule is as far as `clock` says, and the run is as long as that of all its steps.
+    """
+    warmup, done, end = config.warmup_steps, clock(step), clock(config.steps)
+    if (reached := clock(step + 1)) <= warmup:
+        return config.learning_rate * reached / warmup
+    shape = _SHAPES[config.schedule.kind]
+    return config.learning_rate * shape(config.schedule, warmup, end, max(done, warmup))
 
 
-def _cosine(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> float:
+def _cosine(schedule: ScheduleConfig, warmup: int, steps: float, step: float) -> float:
     length = schedule.decay_steps or max(1, steps - warmup)
     done = min(1.0, (step - warmup) / length)
     return schedule.min_lr_ratio + (1.0 - schedule.min_lr_ratio) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def _linear(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> float:
+def _linear(schedule: ScheduleConfig, warmup: int, steps: float, step: float) -> float:
     return _linear_end(1.0, schedule.min_lr_ratio, warmup, warmup + (schedule.decay_steps or steps - warmup), step)
 
 
-def _inverse_sqrt(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> float:
+def _inverse_sqrt(schedule: ScheduleConfig, warmup: int, steps: float, step: float) -> float:
     warmup = max(1, warmup)
     start = steps - (schedule.decay_steps or 0)
     ratio = math.sqrt(warmup / max(warmup, min(step, start) + 1))
     return _linear_end(ratio, schedule.min_lr_ratio, start, steps, step)
 
 
-def _wsd(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> float:
+def _wsd(schedule: ScheduleConfig, warmup: int, steps: float, step: float) -> float:
     length = schedule.decay_steps or max(1, round(steps * _WSD_DECAY_SHARE))
     return _linear_end(1.0, schedule.min_lr_ratio, steps - length, steps, step)
 
 
-def _constant(schedule: ScheduleConfig, warmup: int, steps: int, step: int) -> float:
+def _constant(schedule: ScheduleConfig, warmup: int, steps: float, step: float) -> float:
     return 1.0
 
 
 _SHAPES = {"cosine": _cosine, "linear": _linear, "inverse_sqrt": _inverse_sqrt, "wsd": _wsd, "constant": _constant}
 
 
-def _linear_end(ratio: float, minimum: float, start: int, end: int, step: int) -> float:
+def _linear_end(ratio: float, minimum: float, start: float, end: float, step: float) -> float:
     if step < start:
         return max(ratio, minimum)
     left = max(0.0, (end - step) / max(1, end - start))

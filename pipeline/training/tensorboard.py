@@ -31,6 +31,8 @@ class TensorBoard:
             "speed/tokens_per_second": report.tokens / report.seconds,
             "speed/data_wait": report.data_wait_seconds / report.seconds,
         }
+        if report.kept_share is not None:
+            scalars["training/kept_share"] = report.kept_share
         scalars |= {f"views/{name}": value for name, value in views.items()} | report.statistics
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)

@@ -1,7 +1,8 @@
 """How fast training is, beside how fast this machine can multiply matrices.
 
-The FLOPs of a micro-batch are counted once, on a forward of the first one (pipeline/kernels/attention/flops.py), times
-three for forward and backward: one formula for metrics, progress, reports and `spanwright plan`.
+The FLOPs of a micro-batch are counted on a forward of the first one (pipeline/kernels/attention/flops.py), times three
+for forward and backward: one formula for metrics, progress, reports and `spanwright plan`. They are counted again where
+a phase has other shapes, or layers keep another share of the tokens.
 
 The peak is given, or measured: products of 1024 x 1024 in training's precision, on every rank at once, since the ranks
 share the machine as they do in training. The best round counts. Others may be busy at the start, so it is measured
@@ -9,12 +10,16 @@ again after some steps, and is never less than what a step of training has reach
 """
 
 import time
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
 
 from pipeline.batch import Views
 from pipeline.kernels.attention.flops import forward_flops
+from pipeline.model.token_dropping import token_droppings
+from pipeline.phases import phase_at
+from pipeline.training.assembly import Data
 from pipeline.training.engine import Engine
 from pipeline.training.loop import StepReport
 
@@ -73,9 +78,42 @@ def _products_per_second(left: torch.Tensor, right: torch.Tensor) -> float:
     return products / seconds
 
 
-def count_flops(engine: Engine, views: Views) -> int:
+class StepFlops:
+    """FLOPs of a step on one rank, as its phase and the share of tokens that it keeps have them; a hook on every rank.
+
+    Each is counted when it first comes, on the phase's first micro-batch, so that a resumed run writes the same figure.
+    """
+
+    def __init__(self, engine: Engine, data: Data, told: Callable[[int], None] | None = None) -> None:
+        """`told` is called with the figure of each step before what comes after this hook."""
+        self._engine, self._batches = engine, data.micro_batches
+        self._starts, self._told = data.stream.starts, told
+        self._counted: dict[tuple[int, float | None], int] = {}
+
+    def __call__(self, report: StepReport) -> None:
+        """After a training step. Collective."""
+        self.count(report.progress.position - 1, report.kept_share)
+
+    def count(self, position: int, kept_share: float | None) -> None:
+        """Those of a step that reads the sample at `position`. Collective, where they were not counted before."""
+        phase = phase_at(self._starts, position)
+        if (phase, kept_share) not in self._counted:
+            rank = self._engine.rank
+            views = self._batches[self._starts[phase]].to(rank.device).views
+            sizes = self._batches.sizes
+            forwards = sizes.global_batches[phase] // (sizes.micro_batches[phase] * rank.world_size)
+            self._counted[phase, kept_share] = forwards * count_flops(self._engine, views, kept_share)
+        if self._told is not None:
+            self._told(self._counted[phase, kept_share])
+
+
+def count_flops(engine: Engine, views: Views, kept_share: float | None = None) -> int:
     """FLOPs of forward and backward of one micro-batch on this rank. Collective (it runs a forward)."""
     engine.module.eval()
+    engine.keep_tokens(kept_share)
+    for dropping in token_droppings(engine.module):
+        dropping.train()
     counted = forward_flops(lambda: engine.forward(views))
     engine.module.train()
+    engine.forward_time.take()  # it was no part of a step
     return FORWARD_AND_BACKWARD * counted

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from data_prep.errors import SpanwrightError
 from pipeline.checkpoint.format import Record, SkippedSamples
+from pipeline.phases import BatchSizes
 from pipeline.training.config import TroubleConfig
 from pipeline.training.positions import Skipped, first_position
 from pipeline.training.spikes import Window, deviations_above
@@ -159,12 +160,12 @@ def _not_finite(loss: float, grad_norm: float) -> str | None:
 
 
 def samples_to_skip(
-    trouble: Trouble, resumed_step: int, global_batch: int, skipped: Skipped, skip_steps: int
+    trouble: Trouble, resumed_step: int, sizes: BatchSizes, skipped: Skipped, skip_steps: int
 ) -> list[SkippedSamples]:
     """The samples of the step in trouble and those before it that are read again after `resumed_step` updates."""
     steps = range(max(resumed_step, trouble.step - skip_steps + 1), trouble.step + 1)
-    starts = [first_position(step, global_batch, skipped) for step in steps]
+    starts = [first_position(step, sizes, skipped) for step in steps]
     return [
-        SkippedSamples(start=start, stop=start + global_batch, step=step, reason=trouble.reason)
+        SkippedSamples(start=start, stop=start + sizes.global_batch(start), step=step, reason=trouble.reason)
         for step, start in zip(steps, starts, strict=True)
     ]

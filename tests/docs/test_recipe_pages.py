@@ -85,8 +85,9 @@ def test_the_commands_of_the_new_recipe_page_end_in_a_model_for_transformers(tmp
 def test_every_schedule_of_the_page_can_be_run(example: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(example)
     config = load_config(str(tmp_path / "mine.yaml"), ["data.paths=[corpus]"])
-    assert config.phases or config.training.groups or config.training.loss_weights
-    assert step_plan(config.training, config.training.steps - 1).frozen == frozenset()
+    training = config.training
+    assert config.phases or training.groups or training.loss_weights or training.random_ltd
+    assert step_plan(training, training.steps - 1).frozen == frozenset()
 
 
 def test_the_settings_of_the_page_on_gpus_are_a_config(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from data_prep.errors import InputError
 from pipeline.batch import IGNORED_LABEL
 from pipeline.config import RunConfig, load_config, load_run, save_config
 from pipeline.training.assembly import open_data
+from pipeline.training.loader import RankPositions
 from tests.recipes.small import small
 
 GLOBAL_BATCH = 4
@@ -72,6 +73,48 @@ def test_a_mixture_changes_at_a_step(dataset: Path) -> None:
     assert modes[3:] == [{7}] * 3
 
 
+def test_batches_grow_at_their_steps_and_each_sample_is_still_read_once(dataset: Path) -> None:
+    growing = (
+        "phases=[{at_step: 2, training: {global_batch: 8}}, "
+        "{at_step: 4, stream: {window: 32}, training: {global_batch: 24, micro_batch: 12}}]"
+    )
+    config = small("bert", dataset, growing, *SIZE)
+    data = open_data(config)
+    assert str(config.batch_sizes) == "4, then 8, then 24"
+    read = {}
+    for ranks in (1, 2):
+        positions = [RankPositions(config.training, rank, ranks, 0, sizes=config.batch_sizes) for rank in range(ranks)]
+        read[ranks] = [
+            sorted(
+                position
+                for own in positions
+                for first in own.of_step(step)
+                for position in data.micro_batches[first].positions.tolist()
+            )
+            for step in range(6)
+        ]
+    assert read[1] == read[2]
+    assert [len(step) for step in read[1]] == [4, 4, 8, 8, 24, 24]
+    assert [position for step in read[1] for position in step] == list(range(72))
+    assert max(len(data.stream.sample(position).tokens) for position in range(24, 72)) <= 32
+    assert data.stream.sample(24).epoch == 0
+
+
+def test_a_mixture_drawn_for_each_step_is_drawn_once_whatever_the_batch(dataset: Path) -> None:
+    growing = "phases=[{at_step: 3, training: {global_batch: 12}}]"
+    config = small("ul2", dataset, growing, "corruption.mixture_per=step", *SIZE)
+    data, drawn = open_data(config), []
+    for step in range(40):
+        encoders = [
+            data.micro_batches[first].views["encoder"]
+            for first in RankPositions(config.training, 0, 1, 0, sizes=config.batch_sizes).of_step(step)
+        ]
+        modes = {int(token) for view in encoders for token in view.tokens[view.cu_seqlens[: view.num_sequences]]}
+        assert len(modes) == 1
+        drawn.append(modes.pop())
+    assert len(set(drawn[3:])) > 1
+
+
 def test_held_out_samples_stay_those_of_the_start(annealed: RunConfig, dataset: Path) -> None:
     plain = open_data(small("bert", dataset, "corruption.select.rate=0.5", *SIZE)).heldout
     phased = open_data(annealed).heldout
@@ -95,6 +138,8 @@ def test_a_run_folder_keeps_its_phases(annealed: RunConfig, tmp_path: Path) -> N
         ("[{at_step: 5, corruption: {select: {rate: 2}}}]", "from step 5 on: corruption.select.exactly_k.rate"),
         ("[{at_step: 5, corruption: {select: {rat: 2}}}]", "from step 5 on: corruption.select.exactly_k.rat"),
         ("[{at_step: 5, stream: {window: 1}}]", "from step 5 on: stream.window: 1 token"),
+        ("[{at_step: 5, training: {global_batch: 3}}]", "from step 5 on: training: training.global_batch=3 is not a"),
+        ("[{at_step: 5, training: {learning_rate: 3}}]", "phases.0.training.learning_rate"),
         (
             "[{at_step: 5, corruption: {layout: {kind: visible_only}}}]",
             "from step 5 on the corruption gives encoder and decoder, before encoder: the views must stay",

@@ -19,6 +19,7 @@ from pipeline.training.assembly import Data, build_engine, open_data
 from pipeline.training.engine import Engine
 from pipeline.training.loader import RankPositions
 from pipeline.training.loop import add_sums, count_globally, global_loss, global_means, weights_of_terms
+from pipeline.training.random_ltd import schedule_clock
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
 from pipeline.training.schedule import step_plan
 from tests.recipes.small import small
@@ -35,7 +36,10 @@ VARIANTS = {
         "t5_span",
         "training.groups={encoder: {parameters: ['model.encoder.*'], learning_rate: 1e-3, frozen_steps: 3}}",
         "training.loss_weights={denoising: [[0, 1.0], [4, 0.5]]}",
-        "phases=[{at_step: 1, corruption: {select: {noise_density: 0.3}}}, {at_step: 3, stream: {window: 48}}]",
+        "phases=[{at_step: 1, corruption: {select: {noise_density: 0.3}}, training: {global_batch: 24}}, "
+        "{at_step: 3, stream: {window: 48}, training: {global_batch: 8, micro_batch: 2}}]",
+        "model.num_layers=3",
+        "training.random_ltd={start_share: 0.4, full_at_step: 3, share_increment: 0.2}",
     ),
 }
 
@@ -52,14 +56,16 @@ def config_of(recipe: str, dataset: Path, ranks: int, stage: int) -> RunConfig:
 def train(engine: Engine, data: Data, config: RunConfig, first: int, last: int) -> list[float]:
     """The losses of the steps first to last - 1. Collective."""
     rank = engine.rank
-    positions = RankPositions(config.training, rank.index, rank.world_size, start=first)
+    sizes, clock = data.micro_batches.sizes, schedule_clock(config.training.random_ltd, config.model.stacks)
+    positions = RankPositions(config.training, rank.index, rank.world_size, start=first, sizes=sizes)
     losses = []
     for step in range(first, last):
         batches = [data.micro_batches[position].to("cpu") for position in positions.of_step(step)]
         counts, *_ = count_globally(engine.counts, batches)
-        plan = step_plan(config.training, step)
+        plan = step_plan(config.training, step, clock)
         weights = weights_of_terms(plan, counts)
         engine.freeze(plan.frozen)
+        engine.keep_tokens(plan.kept_share)
         sums = dict.fromkeys(counts, 0.0)
         engine.begin_step([micro_batch.views for micro_batch in batches])
         for number, micro_batch in enumerate(batches, start=1):

@@ -35,6 +35,11 @@ class RelativeBias:
         """What gradients reach, in the order of `BiasExpansion.gradients`."""
         return (self.values_HR,)
 
+    def of_rows(self, rows_K: torch.Tensor, indices_T: torch.Tensor) -> "RelativeBias":
+        """Of self-attention among these rows alone; all rows have these `indices_T` in their sequences."""
+        positions_T = indices_T if self.q_positions is None else self.q_positions
+        return RelativeBias(self.values_HR, positions_T[rows_K], positions_T[rows_K])
+
 
 Bias = RelativeBias | FireBias
 

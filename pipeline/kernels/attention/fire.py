@@ -13,7 +13,7 @@ share: one intercept and one slope per head and piece. Piece s lies above s brea
 Shape suffixes: H heads, K breaks, S = K + 1 pieces, Tq queries.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -35,6 +35,11 @@ class FireBias:
     def values(self) -> tuple[torch.Tensor, ...]:
         """What gradients reach, in the order of `FireExpansion.gradients`."""
         return self.pieces_2HS, self.shape_2
+
+    def of_rows(self, rows_K: torch.Tensor, indices_T: torch.Tensor) -> "FireBias":
+        """Of self-attention among these rows alone; all rows have these `indices_T` in their sequences."""
+        positions_K = (indices_T if self.q_positions is None else self.q_positions)[rows_K]
+        return replace(self, extents=self.extents[rows_K], q_positions=positions_K, k_positions=positions_K)
 
 
 def fire_distances(differences: torch.Tensor, extents: torch.Tensor, shape_2: torch.Tensor) -> torch.Tensor:

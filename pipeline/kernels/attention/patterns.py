@@ -90,6 +90,21 @@ class IntervalPattern:
         zeros = torch.zeros_like(lengths)
         return replace(pattern, b_start=zeros, b_stop=lengths, query_ranks=pattern.key_ranks, keep=keep)
 
+    def of_rows(self, queries: torch.Tensor, keys: torch.Tensor | None = None) -> "IntervalPattern":
+        """The pattern of these queries and keys (None: all) alone: ranks and intervals stay what they were.
+
+        The draws of `keep` count the keys that are left.
+        """
+        keep = self.keep and replace(
+            self.keep,
+            sample_rows=self.keep.sample_rows[queries],
+            sample_positions=self.keep.sample_positions[queries],
+        )
+        names = ("a_start", "a_stop", "b_start", "b_stop", "query_ranks")
+        arrays = {name: x[queries] for name in names if (x := getattr(self, name)) is not None}
+        key_ranks = self.key_ranks if keys is None else self.key_ranks[keys]
+        return replace(self, key_ranks=key_ranks, keep=keep, **arrays)
+
     def visible(self, queries: slice, keys: slice) -> torch.Tensor:
         """The dense mask of one sequence, bool [Lq, Lk]: the specification the fused kernels are tested against."""
         ranks = self.key_ranks[keys]

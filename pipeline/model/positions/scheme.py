@@ -20,6 +20,10 @@ class Rotation:
     cosines_TC: torch.Tensor  # [T, D / 2] float32
     sines_TC: torch.Tensor  # [T, D / 2] float32
 
+    def of_rows(self, rows_K: torch.Tensor) -> "Rotation":
+        """The angles of these rows alone."""
+        return Rotation(self.cosines_TC[rows_K], self.sines_TC[rows_K])
+
     def apply(self, x_THD: torch.Tensor) -> torch.Tensor:
         """`x_THD` [T, H, D], turned; computed in at least float32, returned in its own dtype."""
         wide = torch.promote_types(x_THD.dtype, torch.float32)

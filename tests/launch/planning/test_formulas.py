@@ -17,6 +17,7 @@ from pipeline.config import load_config, load_run
 from pipeline.kernels.attention import cpu
 from pipeline.kernels.attention.flops import forward_flops
 from pipeline.model.config import ModelConfig, count_parameters
+from pipeline.model.token_dropping import token_droppings
 from pipeline.objectives import build_objective
 from tests.launch.conftest import SPANWRIGHT, STEPS
 from tests.pipeline.conftest import make_random_views
@@ -27,16 +28,19 @@ SHAPE = Shape(encoder_rows=192, decoder_rows=64, targets=64)
 SAMPLES = 2
 
 
-def objective_and_views() -> tuple[Any, Any]:
+def objective_and_views(samples: int = SAMPLES) -> tuple[Any, Any]:
     objective = build_objective({"kind": "denoising"}, MODEL, VOCAB, seed=0)
-    views = make_random_views([SHAPE.encoder_rows] * SAMPLES, [SHAPE.decoder_rows] * SAMPLES, VOCAB, seed=0, tail=0)
+    views = make_random_views([SHAPE.encoder_rows] * samples, [SHAPE.decoder_rows] * samples, VOCAB, seed=0, tail=0)
     return objective, views
 
 
-def test_flops_are_those_that_training_counts() -> None:
-    objective, views = objective_and_views()
-    linear = SAMPLES * formulas.linear_flops(MODEL, VOCAB, SHAPE)
-    attention = SAMPLES * formulas.attention_flops(MODEL, SHAPE)
+@pytest.mark.parametrize(("share", "samples"), [(1.0, SAMPLES), (0.3, 1)])
+def test_flops_are_those_that_training_counts(share: float, samples: int) -> None:
+    objective, views = objective_and_views(samples)
+    for dropping in token_droppings(objective):
+        dropping.kept_share = share
+    linear = samples * formulas.linear_flops(MODEL, VOCAB, SHAPE, share)
+    attention = samples * formulas.attention_flops(MODEL, SHAPE, share)
     counted = forward_flops(lambda: objective(views))
     if cpu.is_available():
         assert counted == linear + attention

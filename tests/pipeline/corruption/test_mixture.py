@@ -11,6 +11,7 @@ from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import IGNORED_LABEL, Batch
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.corruption import Corruption
+from pipeline.corruption.mixture import EACH_ITS_OWN, StepNumbers
 from pipeline.corruption.pieces import GivenSample
 from pipeline.corruption.sampling import Int64Array
 
@@ -23,9 +24,9 @@ FULL = {"select": {"kind": "poisson_spans"}, "replace": {"kind": "mask_per_span"
 PARTS = [SPANS, SUFFIX, FULL]
 
 
-def corruption(parts: list[dict[str, Any]], step_samples: int = 1, **common: Any) -> Corruption:
+def corruption(parts: list[dict[str, Any]], steps: StepNumbers = EACH_ITS_OWN, **common: Any) -> Corruption:
     config = CorruptionConfig.model_validate({"mixture": parts, **common})
-    return Corruption(config, SPECIAL, VOCAB_SIZE, WINDOW, MAX_PIECES, SEED, step_samples=step_samples)
+    return Corruption(config, SPECIAL, VOCAB_SIZE, WINDOW, MAX_PIECES, SEED, steps=steps)
 
 
 def samples(positions: range) -> list[GivenSample]:
@@ -93,7 +94,7 @@ def test_parts_are_drawn_by_weight_and_per_step_once_for_all_samples_of_a_step()
     deviation = np.sqrt(np.array([0.2, 0.6, 0.2]) * np.array([0.8, 0.4, 0.8]) / len(number))
     assert (np.abs(shares - [0.2, 0.6, 0.2]) < 4 * deviation).all()
 
-    by_step = drawn(corruption(PARTS, step_samples=8, mixture_per="step"), np.arange(8 * 500)).reshape(500, 8)
+    by_step = drawn(corruption(PARTS, steps=StepNumbers(8), mixture_per="step"), np.arange(8 * 500)).reshape(500, 8)
     assert (by_step == by_step[:, :1]).all()
     assert np.array_equal(by_step[:, 0], number[:500])
 

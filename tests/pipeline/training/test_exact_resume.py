@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.training.metrics import SAMPLES
 
-from .conftest import losses, result, run_jobs
+from .conftest import losses, metrics, result, run_jobs
 
 GLOBAL_BATCH, STEPS = 6, 13
 """About thirty samples are an epoch: five steps."""
@@ -22,6 +22,14 @@ STOPS = (2, 4, 7, 12)
 FIELDS = {"steps": STEPS, "global_batch": GLOBAL_BATCH, "evaluate_every": 4}
 SCHEDULES = {"schedule_free": "constant"}
 MODEL = {"num_layers": 1}  # of encoder and decoder: more of them only cost time
+CHANGING: dict[int, dict[str, Any]] = {
+    2: {"random_ltd": {"start_share": 0.3, "full_at_step": 10, "share_increment": 0.1}, "model": {"num_layers": 3}},
+    3: {"sections": {"phases": [
+        {"at_step": 4, "stream": {"window": 32}},
+        {"at_step": 8, "training": {"global_batch": 12}},
+    ]}},
+}  # fmt: skip
+"""What changes while a run of a ZeRO stage goes on, besides its learning rate."""
 Configuration = tuple[int, int, bool, str, str]  # ZeRO stage, forwards a step, background, precision, optimizer
 
 ALL = [
@@ -44,6 +52,11 @@ LONG = [
 ] + [pytest.param(OTHERS, marks=pytest.mark.long, id="other optimizers")]
 
 
+def flops(run_dir: Path) -> list[tuple[int, float]]:
+    """FLOPs of every step, and the share of tokens in its middle layers."""
+    return [(record["flops"], record.get("kept_share", 1.0)) for record in metrics(run_dir) if "flops" in record]
+
+
 def parts(run_dir: Path) -> list[dict[str, Any]]:
     """The jobs of a run that is stopped at STOPS, and once more when it is done."""
     stops = [stop - before for before, stop in itertools.pairwise((0, *STOPS))]
@@ -62,7 +75,8 @@ def test_a_run_stopped_anywhere_is_bit_equal_to_one_that_went_straight(
         micro_batch = GLOBAL_BATCH // ranks // forwards
         fields = {**FIELDS, "zero_stage": stage, "micro_batch": micro_batch, "ranks": ranks, "precision": precision}
         fields |= {"optimizer": optimizer, "schedule": {"kind": SCHEDULES.get(optimizer, "cosine"), "warmup_steps": 2}}
-        straight, stopped = (make_run(checkpoint={"background": background}, model=MODEL, **fields) for _ in range(2))
+        fields = {"model": MODEL, **fields, **CHANGING.get(stage, {})}
+        straight, stopped = (make_run(checkpoint={"background": background}, **fields) for _ in range(2))
         runs[stage, forwards, background, precision, optimizer] = straight, stopped
         jobs += [{"run_dir": str(straight)}, *parts(stopped)]
     reports = iter(run_jobs(jobs, ranks, tmp_path))
@@ -76,6 +90,7 @@ def test_a_run_stopped_anywhere_is_bit_equal_to_one_that_went_straight(
         assert [outcome["differences"] for outcome in outcomes] == [[]] * len(outcomes), configuration
         assert len(losses(straight)) == STEPS + 2 + STEPS // 4
         assert losses(stopped) == losses(straight), configuration
+        assert flops(stopped) == flops(straight), configuration
         assert result(stopped) == result(straight), configuration
         shown = [(run_dir / "train" / SAMPLES).read_text(encoding="utf-8") for run_dir in (straight, stopped)]
         assert shown[0] == shown[1] != "", configuration

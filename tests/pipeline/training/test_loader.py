@@ -11,6 +11,7 @@ from pipeline.config import load_run
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.model.position_config import BipePositions
 from pipeline.objectives import build_objective
+from pipeline.phases import BatchSizes
 from pipeline.training.assembly import open_data
 from pipeline.training.config import TrainingConfig
 from pipeline.training.loader import MicroBatches, RankPositions, load_steps
@@ -53,7 +54,7 @@ def test_starting_later_skips_whole_steps():
 
 
 def test_micro_batches_arrive_step_by_step():
-    batches = MicroBatches(Numbers(), Numbers(), 2)
+    batches = MicroBatches(Numbers(), Numbers(), BatchSizes((0,), (12,), (2,)))
     steps = load_steps(batches, RankPositions(config(), 1, 3, start=3), 0, torch.device("cpu"))
     read = [[micro_batch.positions.tolist() for micro_batch in step] for step in steps]
     assert read == [[[38, 39], [44, 45]], [[50, 51], [56, 57]]]

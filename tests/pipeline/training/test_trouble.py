@@ -10,6 +10,7 @@ import pytest
 from launch.status import status_of
 from pipeline.checkpoint.load import newest_record
 from pipeline.checkpoint.verify import verify_checkpoint
+from pipeline.phases import BatchSizes
 from pipeline.training.config import SpikeConfig, TroubleConfig
 from pipeline.training.history import read_history
 from pipeline.training.positions import first_position
@@ -18,6 +19,7 @@ from pipeline.training.trouble import StepGuard, Trouble, TroubleError, samples_
 from .conftest import losses, metrics, result, run_jobs
 
 STEPS, GLOBAL_BATCH = 10, 4
+FOURS = BatchSizes((0,), (4,), (1,))
 FIELDS = {"steps": STEPS, "global_batch": GLOBAL_BATCH, "micro_batch": 1, "evaluate_every": 5}
 ROLLBACK = {"trouble": {"action": "rollback", "loss_factor": 3.0, "window": 5}}
 BAD = 29  # a sample of step 7 (from 0), after the checkpoint of step 5
@@ -271,8 +273,13 @@ def test_what_is_not_finite_is_always_trouble(loss: float, grad_norm: float) -> 
 
 def test_steps_move_on_by_what_is_skipped_before_them() -> None:
     skipped = [(8, 12), (20, 24), (24, 28)]
-    assert [first_position(step, 4, skipped) for step in range(6)] == [0, 4, 12, 16, 28, 32]
-    assert [first_position(step, 4) for step in range(3)] == [0, 4, 8]
+    assert [first_position(step, FOURS, skipped) for step in range(6)] == [0, 4, 12, 16, 28, 32]
+    assert [first_position(step, FOURS) for step in range(3)] == [0, 4, 8]
+    # Three steps of 4 samples, two of 8, then of 2: at position 12, and at 28, wherever steps were skipped.
+    phased = BatchSizes((0, 12, 28), (4, 8, 2), (1, 1, 1))
+    assert [first_position(step, phased) for step in range(8)] == [0, 4, 8, 12, 20, 28, 30, 32]
+    skipped = [(8, 12), (12, 20), (30, 32)]
+    assert [first_position(step, phased, skipped) for step in range(6)] == [0, 4, 20, 28, 32, 34]
 
 
 def test_samples_read_again_are_skipped_and_none_before_the_checkpoint() -> None:
@@ -280,6 +287,6 @@ def test_samples_read_again_are_skipped_and_none_before_the_checkpoint() -> None
     for resumed, skip_steps, expected in (
         (5, 1, [(9, 36)]), (5, 3, [(7, 28), (8, 32), (9, 36)]), (8, 3, [(8, 32), (9, 36)]),
     ):  # fmt: skip
-        found = samples_to_skip(trouble, resumed, 4, (), skip_steps)
+        found = samples_to_skip(trouble, resumed, FOURS, (), skip_steps)
         assert [(samples.step, samples.start) for samples in found] == expected
         assert all(samples.stop == samples.start + 4 for samples in found)
