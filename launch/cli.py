@@ -73,12 +73,13 @@ def train(
 @cli.command(short_help="Write the trained model for other libraries, verified", epilog=CONFIG_HELP, cls=TargetsCommand)
 @config_arguments
 @click.option("--to", "targets", multiple=True, help=f"One or more of {', '.join(TARGETS)}.")
-@click.option("--layers", metavar="N|recommended|all", help="Of an encoder: keep its first N, or as a probe says.")
+@click.option("--layers", metavar="N|recommended", help="Of an encoder: keep its first N, or as many as a probe says.")
 def export(config: str, overrides: tuple[str, ...], targets: tuple[str, ...], layers: str | None) -> None:
     """Write the trained model for other libraries and prove it is the same.
 
     --to hf encoder ... is short for export.to=[hf, encoder, ...], --layers N for export.encoder_layers=N;
-    recommended is what `spanwright evaluate RUN layers` found. The run keeps both for its next export.
+    recommended is what `spanwright evaluate RUN layers` found. What is said here is for this export alone: the run's
+    config stays as it is.
     """
     from launch.stages import run_stages
     from pipeline.config import load_config
@@ -88,8 +89,8 @@ def export(config: str, overrides: tuple[str, ...], targets: tuple[str, ...], la
         from pipeline.evaluation.results import recommended_layer
 
         layers = str(recommended_layer(load_config(config, overrides).run_dir))
-    kept = (f"export.encoder_layers={'null' if layers == 'all' else layers}",) if layers else ()
-    run_stages(load_config(config, (*overrides, *wanted, *kept)), ("export",))
+    kept = (f"export.encoder_layers={layers}",) if layers else ()
+    run_stages(load_config(config, (*overrides, *wanted, *kept)), ("export",), saves_config=False)
 
 
 @cli.command(short_help="What a run or an export has learned", epilog=CONFIG_HELP)

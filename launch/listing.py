@@ -79,7 +79,7 @@ def _checkpoint_row(folder: Folder) -> tuple[str, ...]:
     try:
         record = verify_checkpoint(folder)
     except CorruptionError as error:
-        return (folder.name, "", "", "", "", "", "", str(error))
+        return (folder.name, "", "", "", "", "", "", str(error).removeprefix(f"{folder}/"))
     loss = f"{float.fromhex(record.last_loss):.4f}" if record.last_loss else ""
     size = f"{checkpoint_bytes(folder) / 1e6:.1f} MB"
     figures = (f"{record.step:,}", f"{record.position:,}", count(record.tokens), loss, size, _age(record.saved_at))

@@ -184,7 +184,7 @@ def _about_export(config: RunConfig, result: Result) -> Iterator[str]:
         yield from (f"{target}: {line}" if len(result) > 1 else line for line in _about_target(target, figures))
         kept = config.export.encoder_layers
         if kept and target in ("encoder", "sentence-transformers"):
-            yield f"its first {kept} of {config.model.num_layers} layers (--layers all keeps all)"
+            yield f"its first {kept} of {config.model.num_layers} layers"
         yield _shown(config.export_dir / target)
 
 

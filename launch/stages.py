@@ -95,8 +95,9 @@ def run_stages(
     confirm_fresh: ConfirmFresh | None = None,
     elsewhere: Mapping[str, Action] | None = None,
     start: Start | None = None,
+    saves_config: bool = True,
 ) -> None:
-    """Run the named stages in order, skipping what is finished.
+    """Run the named stages in order, skipping what is finished; `config` becomes the run's, if it `saves_config`.
 
     With `confirm_fresh` training starts over, once it has said yes. `elsewhere` carries stages out in other places than
     this process and machine; `start` says where training starts from. Raises InputError when a stage's input is
@@ -106,7 +107,8 @@ def run_stages(
         _start_over(config, confirm_fresh)
     start = start or Start()
     stage_actions.check_continues(config, start)
-    save_config(config)
+    if saves_config:
+        save_config(config)
     for name in names:
         if name == "train" and start.apply(config):
             _record_path(config, name).unlink(missing_ok=True)

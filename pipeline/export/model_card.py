@@ -107,10 +107,10 @@ def _data_rows(dataset: Dataset) -> Rows:
         counts = summary.get("documents", {}).get(f"{kind}s", {})
         for name, (number, size) in sorted(counts.items(), key=lambda row: -row[1][1])[:_MOST_ROWS]:
             if name:
-                yield f"{kind} {name}", f"{number:,} documents, {size / 1e6:,.1f} MB"
+                yield f"{kind} {name}", f"{_documents(number)}, {size / 1e6:,.1f} MB"
     for stage in summary.get("stages", ()):
         if dropped := stage["documents_in"] - stage["documents"]:
-            yield f"dropped by {stage['stage']}", f"{dropped:,} documents"
+            yield f"dropped by {stage['stage']}", _documents(dropped)
 
 
 def _training_rows(run: Run) -> Rows:
@@ -153,6 +153,10 @@ def _fingerprints(run: Run) -> Rows:
     yield "dataset", f"`{run.record.dataset_fingerprint}`"
     yield "stream of samples", f"`{run.record.stream_fingerprint}`"
     yield "tokenizer", f"`{run.record.tokenizer_digest}`"
+
+
+def _documents(number: int) -> str:
+    return f"{number:,} document{'s' * (number != 1)}"
 
 
 def _size(dataset: Dataset) -> str:

@@ -12,6 +12,7 @@ from launch.arguments import TARGETS
 from pipeline.config import load_config
 from tests.e2e.conftest import python_sources, spanwright, write_jsonl
 from tests.processes import run_without_project
+from tests.recipes.small import RECIPES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^spanwright .*$", PAGE, re.MULTILINE)
@@ -23,8 +24,10 @@ SMALL = (
 )  # fmt: skip
 
 
-def test_the_table_has_every_target_and_every_field_is_a_fields_name() -> None:
-    assert tuple(re.findall(r"^\| `([a-z-]+)` \|", PAGE, re.MULTILINE)) == TARGETS
+def test_the_tables_have_every_target_and_recipe_and_every_field_is_a_fields_name() -> None:
+    targets, recipes = PAGE.split("| recipe | architecture |")
+    assert tuple(re.findall(r"^\| `([a-z-]+)` \|", targets, re.MULTILINE)) == TARGETS
+    assert re.findall(r"^\| `(\w+)` \|", recipes, re.MULTILINE) == RECIPES
     fields = set(load_config("t5_span", ["data.paths=[x]"]).export.model_dump())
     named = set(re.findall(r"export\.([a-z_]+)=?", PAGE)) - {"json", "native", "onnx_tolerance"}
     assert named - fields == set()

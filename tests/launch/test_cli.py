@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from data_prep.errors import CorruptionError, InputError
+from launch.cli import cli, main
 from launch.listing import audit_folder
 from launch.stage_actions import prep
 from pipeline.config import load_config
+from tests.launch.report.conftest import make_run
 
 SPANWRIGHT = [sys.executable, "-m", "launch.cli"]
 
@@ -83,11 +86,29 @@ def test_doctor_finds_what_this_machine_has() -> None:
         (("run",), "Missing argument 'CONFIG'"),
     ],
 )
-def test_wrong_input_is_one_message_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
-    done = spanwright(*arguments, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert message in " ".join(done.stderr.split())
-    assert done.stderr.startswith("error ")
+def test_wrong_input_is_one_message_and_exit_code_2(
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """All of what the command does, in this process: starting one takes longer than it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["spanwright", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = capfd.readouterr().err
+    assert left.value.code == 2, said
+    assert message in " ".join(said.split())
+    assert said.startswith("error ")
+    assert said.count("\n") == 1
+
+
+def test_wrong_input_ends_the_process_with_exit_code_2_and_its_message(tmp_path: Path) -> None:
+    done = spanwright("run", "t5_spann", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error no config named 't5_spann'")
     assert done.stderr.count("\n") == 1
 
 
@@ -186,3 +207,12 @@ def test_a_damaged_dataset_does_not_keep_prep_from_making_it_again(tmp_path: Pat
         prep(load_config("t5_span", overrides))  # without a corpus there is nothing to make it from
     with pytest.raises(InputError, match=r"nowhere\.jsonl: no such file"):  # the corpus is looked for, then
         prep(load_config("t5_span", [*overrides, "data.paths=[nowhere.jsonl]"]))
+
+
+def test_what_an_export_is_told_is_for_that_export_alone(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", steps=0)
+    config = (run / "config.yaml").read_bytes()
+    done = CliRunner().invoke(cli, ["export", str(run), "--to", "native", "--layers", "1", "export.tolerance=1e-9"])
+    assert isinstance(done.exception, InputError)
+    assert "export needs the result of train" in str(done.exception)
+    assert (run / "config.yaml").read_bytes() == config

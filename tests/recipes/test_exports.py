@@ -143,7 +143,7 @@ def test_every_recipe_exports_to_every_target(recipe: str, dataset: Path, tmp_pa
     for target in config.export.to:
         figures = export_target(job, target, tmp_path / target)
         check_figures(figures)
-        row.append(f"{largest_difference(figures):.0e}")
+        row.append(f"{largest_difference(figures):.0e}".replace("0e+00", "0"))
     print(f"\n| `{recipe}` | {' | '.join(row)} |")  # the table in docs/export.md, with -s
 
 
