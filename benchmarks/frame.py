@@ -13,7 +13,8 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 Measurement = Callable[[argparse.Namespace], "Outcome"]
+STDOUT, STDERR = 1, 2  # what a process that is started gets
 INSTRUCTION_SETS = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
 
 
@@ -75,6 +77,20 @@ def publish(found: Outcome, given: argparse.Namespace) -> None:
         print(line)
     else:
         _print_tables(outcome)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """What is printed, by processes that are started too, goes to standard error: standard output is for figures."""
+    sys.stdout.flush()
+    kept = os.dup(STDOUT)
+    os.dup2(STDERR, STDOUT)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, STDOUT)
+        os.close(kept)
 
 
 def note(text: str) -> None:

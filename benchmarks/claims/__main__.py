@@ -8,9 +8,7 @@ At the default size and three seeds training takes about half an hour of one cor
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 
 from benchmarks import frame
@@ -33,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     claims = [CLAIMS[name] for name in given.names or CLAIMS]
     seeds = range(given.seeds)
     if not given.measure_only:
-        with redirect_stdout(sys.stderr):  # standard output is for the figures
+        with frame.aside():
             train(runs, claims, seeds)
     if given.train_only:
         return

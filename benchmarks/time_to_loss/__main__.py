@@ -13,10 +13,8 @@ Seconds are those of steps: no start, evaluation, save, compilation. The ratios 
 import argparse
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(given: argparse.Namespace) -> frame.Outcome:
     """Train everybody, and compare."""
-    with redirect_stdout(sys.stderr):  # standard output is for the figures
+    with frame.aside():
         dataset = corpus.prepare_natural(given.cache.resolve(), given.window, given.vocab_size, HELDOUT_FRACTION)
     judge, documents = Judge(dataset, given.window), _documents_in_batch(dataset, given)
     curves: dict[str, dict[float, Curve]] = {"ours": {}, "eager": {}}
@@ -107,7 +105,7 @@ def _config(folder: Path, dataset: Path, rate: float, given: argparse.Namespace)
 
 
 def _ours(config: RunConfig, judge: Judge, every: int) -> Curve:
-    with redirect_stdout(sys.stderr):
+    with frame.aside():
         run_stages(config, ("train",))
     seconds = [line["step_seconds"] for line in read_metrics(config.train_dir / METRICS) if "step_seconds" in line]
     tokens = child("benchmarks.train_step.ours", "count", config.run_dir)["tokens"]

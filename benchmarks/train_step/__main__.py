@@ -14,10 +14,8 @@ import argparse
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +77,7 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
 
 
 def _prepared(given: argparse.Namespace) -> dict[str, Path]:
-    with redirect_stdout(sys.stderr):  # standard output is for the figures
+    with frame.aside():
         return corpus.prepare(given.cache.resolve(), given.window, given.vocab_size)
 
 
