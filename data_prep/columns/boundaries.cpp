@@ -11,9 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "boundaries_characters.h"
 #include "boundaries_cjk.h"
 #include "boundaries_icu.h"
 #include "boundaries_sentences.h"
+#include "boundaries_simd.h"
 #include "boundaries_text.h"
 #include "boundaries_tokens.h"
 #include "boundaries_words.h"
@@ -25,13 +27,12 @@ enum WordKind : int32_t { kNoWords = 0, kUnicodeWords = 1, kRunsOfSpace = 2 };
 class Finder {
  public:
   Finder(const Property* table, Sentences sentences, IcuWords icu, CjkWords cjk)
-      : table_(table, table + 0x110000), sentences_(std::move(sentences)), icu_(std::move(icu)), cjk_(std::move(cjk)) {
-    for (Property& property : table_) property = WithEvent(property);
-  }
+      : table_(WithEvents(table)), ascii_(table_.data()), sentences_(std::move(sentences)), icu_(std::move(icu)),
+        cjk_(std::move(cjk)) {}
 
   // Marks on the bytes of a text. False: ICU refuses it.
   bool Mark(const uint8_t* text, int64_t num_bytes, int32_t words, bool sents, uint8_t* marks) {
-    characters_.Decode(text, num_bytes, table_.data());
+    characters_.Decode(text, num_bytes, table_.data(), ascii_);
     if (sents) sentences_.Mark(characters_);
     if (words == kRunsOfSpace) MarkRunsOfSpace();
     if (words == kUnicodeWords && !MarkWords()) return false;
@@ -39,13 +40,20 @@ class Finder {
       std::memcpy(marks, characters_.marks.data(), num_bytes);
       return true;
     }
-    std::memset(marks, kContinuation, num_bytes);
-    for (int64_t place = 0; place < characters_.count; ++place)
-      marks[characters_.begins[place]] = characters_.marks[place];
+    int64_t place = 0;
+    const int64_t at = SpreadAhead(text, num_bytes, characters_.marks.data(), marks, &place);
+    std::memset(marks + at, kContinuation, num_bytes - at);
+    for (; place < characters_.count; ++place) marks[characters_.begins[place]] = characters_.marks[place];
     return true;
   }
 
  private:
+  static std::vector<Property> WithEvents(const Property* table) {
+    std::vector<Property> found(table, table + 0x110000);
+    for (Property& property : found) property = WithEvent(property);
+    return found;
+  }
+
   void MarkRunsOfSpace() {
     for (int64_t place = 0; place < characters_.count; ++place)
       if (!place || (characters_.marks[place] ^ characters_.marks[place - 1]) & kBlankCharacter)
@@ -101,7 +109,8 @@ class Finder {
     }
   }
 
-  std::vector<Property> table_;
+  const std::vector<Property> table_;
+  const AsciiAhead ascii_;
   const Words words_;
   Sentences sentences_;
   IcuWords icu_;

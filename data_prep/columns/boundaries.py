@@ -103,7 +103,11 @@ def boundaries(words: str | None, sents: str | None) -> Boundaries | None:
 @functools.cache
 def native_library() -> ctypes.CDLL | None:
     """`boundaries.cpp`, built if need be; None without a compiler."""
-    library = native.load(SOURCE)
+    return declared(native.load(SOURCE))
+
+
+def declared(library: ctypes.CDLL | None) -> ctypes.CDLL | None:
+    """The library with the types of its functions."""
     if library is None:
         return None
     library.boundaries_new.restype = _POINTER

@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "boundaries_characters.h"
 #include "boundaries_cjk_dictionary.h"
-#include "boundaries_text.h"
 
 namespace {
 

@@ -11,7 +11,8 @@ namespace {
 class Dictionary {
  public:
   // `trie` stays where it is while this lives; null: no dictionary.
-  explicit Dictionary(const uint16_t* trie) : trie_(trie), first_(trie ? 1 << 16 : 0, kUnknown) {}
+  explicit Dictionary(const uint16_t* trie)
+      : trie_(trie), first_(trie ? 1 << 16 : 0, kUnknown), second_(trie ? kRemembered : 0) {}
 
   explicit operator bool() const { return trie_; }
 
@@ -24,7 +25,9 @@ class Dictionary {
         found(length, Value(node.at));
         if (*node.at & kFinal) return;
       }
-      if (length == count || !Move(&node, units[length])) return;
+      if (length == count) return;
+      if (length == 1) node = Second(node, units[0], units[1]);
+      else if (!Move(&node, units[length])) return;
     }
   }
 
@@ -48,6 +51,17 @@ class Dictionary {
     if (offset == kNone || !Move(&node, unit)) return offset = kNone, Node{nullptr, -1};
     if (node.linear < 0) offset = static_cast<int32_t>(node.at - trie_);
     return node;
+  }
+
+  // After two, from where one led: the last way of many pairs is remembered.
+  Node Second(const Node& first, uint16_t one, uint16_t other) {
+    const uint32_t pair = static_cast<uint32_t>(one) << 16 | other;
+    Way& way = second_[pair * 0x9E3779B1u >> kShift];
+    if (way.pair != pair) {
+      way = {pair, first};
+      if (!Move(&way.node, other)) way.node.at = nullptr;
+    }
+    return way.node;
   }
 
   static bool Move(Node* node, uint16_t unit) {
@@ -103,8 +117,15 @@ class Dictionary {
     return more == 0 ? one : more == 1 ? high << 16 | at[0] : at[0] << 16 | at[1];
   }
 
+  struct Way {
+    uint32_t pair = 0;  // no word begins with it
+    Node node = {nullptr, -1};
+  };
+  static constexpr int kShift = 16, kRemembered = 1 << (32 - kShift);
+
   const uint16_t* trie_;
   std::vector<int32_t> first_;  // by unit: where it leads
+  std::vector<Way> second_;     // by two
 };
 
 }  // namespace

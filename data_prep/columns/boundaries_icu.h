@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "boundaries_text.h"
+#include "boundaries_characters.h"
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <unordered_set>
 
-#include "boundaries_text.h"
+#include "boundaries_characters.h"
 
 namespace {
 

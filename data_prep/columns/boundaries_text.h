@@ -21,13 +21,14 @@ enum SentenceClass : uint8_t {
 
 inline int WordOf(Property p) { return p & 31; }
 inline int SentenceOf(Property p) { return p >> 5 & 15; }
-inline bool IsBlank(Property p) { return p >> 9 & 1; }       // str.isspace()
+constexpr int kBlankBit = 9, kEventBit = 14;
+inline bool IsBlank(Property p) { return p >> kBlankBit & 1; }  // str.isspace()
 inline bool IsAlnum(Property p) { return p >> 10 & 1; }      // str.isalnum()
 inline bool IsUpper(Property p) { return p >> 11 & 1; }      // str.isupper()
 inline bool IsPictograph(Property p) { return p >> 12 & 1; }
 inline bool IsDictionary(Property p) { return p >> 13 & 1; }  // words of its script are found by a dictionary
 inline bool IsPlainCjk(Property p) { return p >> 15 & 1; }    // and CjkWords knows that dictionary
-inline bool IsEvent(Property p) { return p >> 14 & 1; }       // may end a sentence: set by WithEvent, below
+inline bool IsEvent(Property p) { return p >> kEventBit & 1; }  // may end a sentence: set by WithEvent, below
 
 // The property of a character of another sentence class.
 inline Property WithSentence(Property p, SentenceClass c) {
@@ -36,7 +37,7 @@ inline Property WithSentence(Property p, SentenceClass c) {
 // The property, with IsEvent for full stops and the ends of lines.
 inline Property WithEvent(Property p) {
   constexpr unsigned kEvents = 1u << kATerm | 1u << kSTerm | 1u << kSep | 1u << kCr | 1u << kLf;
-  return static_cast<Property>(p | (kEvents >> SentenceOf(p) & 1u) << 14);
+  return static_cast<Property>(p | (kEvents >> SentenceOf(p) & 1u) << kEventBit);
 }
 
 enum Mark : uint8_t { kWordStart = 1, kSentenceStart = 2, kBlankCharacter = 4, kContinuation = 8 };
@@ -49,51 +50,5 @@ inline uint32_t Code(const uint8_t* at, int* size) {
   if (first < 0xF0) return *size = 3, (first & 15u) << 12 | (at[1] & 63u) << 6 | (at[2] & 63u);
   return *size = 4, (first & 7u) << 18 | (at[1] & 63u) << 12 | (at[2] & 63u) << 6 | (at[3] & 63u);
 }
-
-// The characters of one UTF-8 text.
-struct Characters {
-  std::vector<Property> properties;
-  std::vector<int32_t> begins;  // in bytes
-  std::vector<uint8_t> marks;   // of each, a sum of `Mark`
-  std::vector<int32_t> events;  // places of those that may end a sentence
-  const uint8_t* text = nullptr;
-  int64_t count = 0, num_events = 0;
-  bool dictionary = false;  // whether any is of such a script
-
-  // As many as there are, and what is known of each.
-  void Decode(const uint8_t* bytes, int64_t num_bytes, const Property* table) {
-    text = bytes;
-    if (static_cast<int64_t>(properties.size()) < num_bytes) {
-      properties.resize(num_bytes);
-      begins.resize(num_bytes);
-      marks.resize(num_bytes);
-      events.resize(num_bytes);
-    }
-    Property* property = properties.data();
-    int32_t* begin = begins.data();
-    int32_t* event = events.data();
-    Property all = 0;
-    for (int64_t at = 0; at < num_bytes;) {
-      *begin++ = static_cast<int32_t>(at);
-      int size = 1;
-      const Property found = table[bytes[at] < 0x80 ? bytes[at] : Code(bytes + at, &size)];
-      at += size;
-      all |= found;
-      *event = static_cast<int32_t>(property - properties.data());
-      event += IsEvent(found);
-      *property++ = found;
-    }
-    num_events = event - events.data();
-    count = property - properties.data();
-    dictionary = IsDictionary(all);
-    for (int64_t place = 0; place < count; ++place) marks[place] = IsBlank(properties[place]) ? kBlankCharacter : 0;
-  }
-
-  uint32_t CodeAt(int64_t place) const {
-    int size;
-    return Code(text + begins[place], &size);
-  }
-  bool Is(int64_t place, char ascii) const { return text[begins[place]] == static_cast<uint8_t>(ascii); }
-};
 
 }  // namespace

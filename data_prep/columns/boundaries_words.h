@@ -3,13 +3,13 @@
 
 #include <cstdint>
 
-#include "boundaries_text.h"
+#include "boundaries_characters.h"
 
 namespace {
 
 class Words {
  public:
-  Words() {
+  Words() : ahead_(Pair, kBreak, kLook) {
     for (int left = 0; left < 32; ++left)
       for (int right = 0; right < 32; ++right) pairs_[left << 5 | right] = Pair(left, right);
   }
@@ -17,8 +17,16 @@ class Words {
   // Marks every character from `first` to `last`, whole lines, at which a word, or what stands between words, begins.
   void Mark(Characters& text, int64_t first, int64_t last) const {
     text.marks[first] |= kWordStart;
-    int left = WordOf(text.properties[first]);
-    for (int64_t place = first + 1; place < last; ++place) {
+    int64_t place = first + 1;
+    for (; PairsAhead::kWidth && place + PairsAhead::kWidth <= last; place += PairsAhead::kWidth) {
+      uint32_t looks = ahead_.Mark(&text.properties[place], &text.marks[place]);
+      for (; looks; looks &= looks - 1) {
+        const int64_t at = place + __builtin_ctz(looks);
+        if (!Joined(text, at)) text.marks[at] |= kWordStart;
+      }
+    }
+    int left = WordOf(text.properties[place - 1]);
+    for (; place < last; ++place) {
       const int right = WordOf(text.properties[place]);
       uint8_t pair = pairs_[left << 5 | right];
       if (__builtin_expect(pair == kLook, 0)) pair = Joined(text, place) ? kJoin : kBreak;
@@ -100,6 +108,7 @@ class Words {
   }
 
   uint8_t pairs_[32 * 32];
+  const PairsAhead ahead_;
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 """`boundaries.cpp` gives the marks of ICU and of the Python code: for any characters, real text, any tokens."""
 
 import gzip
+import platform
 import random
 import sysconfig
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.corpus import without_tags
+from data_prep import native
 from data_prep.columns import boundaries, marks
 from data_prep.columns.boundaries import CONTINUATION, SENTENCE_START, WORD_START
 from data_prep.columns.characters import Characters, Texts
@@ -125,6 +127,27 @@ def test_characters_of_all_classes_in_any_order_have_the_boundaries_of_icu() -> 
     text = "\n".join(lines)
     words, sentences = icu_words(text).tolist(), icu_sentences(text, Characters.of(text)).tolist()
     assert marked(text, "unicode", "unicode") == (words, sentences)
+
+
+@pytest.mark.parametrize("flags", [("-O1",), ("-O1", "-mno-avx512vbmi2")], ids=["as it is", "without AVX-512"])
+def test_many_characters_at_a_time_have_the_boundaries_of_one_at_a_time(flags: tuple[str, ...]) -> None:
+    """Texts of which long stretches are ASCII, of any length, with any characters between them."""
+    if platform.machine() != "x86_64" and len(flags) > 1:
+        flags = flags[:1]  # nothing to leave out
+    library = boundaries.declared(native.load(boundaries.SOURCE, flags))
+    assert library is not None
+    rng, others = random.Random(1), [chr(code) for code in range(128, 0x3100) if chr(code).isprintable()]
+    finder = boundaries.Boundaries(library, "unicode", "rules", boundaries._dictionary())
+    for number in range(300):
+        telling = [rng.choice(" aZ09_.,;:'\"!?\n\r\t-()") for _ in range(rng.randint(0, 300))]
+        for _ in range(number % 7):
+            telling.insert(rng.randint(0, len(telling)), rng.choice(others))
+        text = "".join(telling)
+        data = text.encode()
+        found = finder.marks(data, np.array([len(data)]))
+        found = found[found & CONTINUATION == 0]
+        both = (found & WORD_START).tolist(), np.flatnonzero(found & SENTENCE_START).tolist()
+        assert both == expected(text, "unicode", "rules"), text
 
 
 @settings(deadline=None, max_examples=80)
