@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from click.testing import CliRunner
@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from launch.cli import cli
 from launch.listing import recipe_facts
 from pipeline.config import load_config
+from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import derive_deepspeed_config
 from pipeline.training.schedule import step_plan
 from tests.e2e.conftest import python_sources, spanwright, write_jsonl
@@ -88,6 +89,16 @@ def test_every_schedule_of_the_page_can_be_run(example: str, tmp_path: Path) -> 
     training = config.training
     assert config.phases or training.groups or training.loss_weights or training.random_ltd
     assert step_plan(training, training.steps - 1).frozen == frozenset()
+
+
+def test_the_page_on_optimizers_has_every_one_and_its_settings_are_configs(tmp_path: Path) -> None:
+    page = (DOCS / "optimizers.md").read_text(encoding="utf-8")
+    offered = get_args(TrainingConfig.model_fields["optimizer"].annotation)
+    assert re.findall(r"^\| `(\w+)`[^|]*\|", page, re.MULTILINE)[1 : 1 + len(offered)] == list(offered)  # below a head
+    for example in blocks(page, "yaml"):
+        (tmp_path / "mine.yaml").write_text(example)
+        config = load_config(str(tmp_path / "mine.yaml"), ["data.paths=[corpus]"])
+        assert config.training.optimizer in offered
 
 
 def test_the_settings_of_the_page_on_gpus_are_a_config(tmp_path: Path) -> None:

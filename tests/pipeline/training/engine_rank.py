@@ -247,9 +247,8 @@ def main(folder: Path, stages_by_kind: dict[str, list[int]]) -> None:
             read_back = equal(read_all(again), own)
             resumed = train(again, STEPS, STEPS + 2)
 
-            other = make_engine(rank, stage, precision, optimizer)  # the first stage's state, in this stage
-            write_all(other, saved, STEPS)
-            other.weight_sums = engine_sums
+            write_all(again, saved, STEPS)  # the first stage's state, in this stage, over whatever is there
+            again.weight_sums = engine_sums
             report["stages"][f"{optimizer}/{precision}/{stage}"] = {
                 "figures": figures,
                 "gradients_off_by": {
@@ -261,8 +260,8 @@ def main(folder: Path, stages_by_kind: dict[str, list[int]]) -> None:
                 ),
                 "read_back": read_back,
                 "resumed_bit_equal": resumed == straight,
-                "other_stage_read_back": equal(read_all(other), saved),
-                "other_stage": train(other, STEPS, STEPS + 1),
+                "other_stage_read_back": equal(read_all(again), saved),
+                "other_stage": train(again, STEPS, STEPS + 1),
                 "straight": straight,
             }
     if rank.is_first:
