@@ -137,8 +137,7 @@ class Engine:
     ) -> float:
         """Clip, update the weights, drop the gradients; returns the norm of the global gradient before clipping.
 
-        `judge` is asked once, with that norm (inf where any gradient is not finite), before the update: no update is
-        made where it says False.
+        `judge` is asked once, with that norm, before the update: no update is made where it says False.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = (group_rates or {}).get(group["group"], learning_rate)
@@ -153,9 +152,8 @@ class Engine:
         return self._observer.take(self._grad_norm)
 
     def _norm_now(self) -> float:
-        """DeepSpeed's norm of this step, known before it updates; -1 is its word for one that is not finite."""
-        norm = float(getattr(self.deepspeed.optimizer, "_global_grad_norm", math.nan))
-        return math.inf if norm < 0 else norm
+        """DeepSpeed's norm of this step, which it has before it updates."""
+        return float(self.deepspeed.optimizer._global_grad_norm)
 
     def _freeze_at_first(self, objective: nn.Module, config: TrainingConfig) -> None:
         """Gradients of groups that will be frozen pass a gate; zeros leave the moments zero as well."""
