@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO_DIR ?= runs/demo
 TEST_WORKERS ?= 2
-BENCHMARKS ?= tokenize prep read masking attention rows train_step time_to_loss optimizers checkpoint
+BENCHMARKS ?= tokenize prep read masking attention rows train_step time_to_loss optimizers less_work checkpoint
 
 .PHONY: help setup demo test test-long check bench clean
 

@@ -1,7 +1,8 @@
 """Small trainings in this process, to compare ways to train: T5's span corruption on the standard library's code.
 
-A loop of plain torch on one rank, which does what training does in a step: the plan's rate, the share of tokens that
-middle layers keep, clipping. Ways that are compared with one seed get the same windows, masks and first weights.
+A loop of plain torch on one rank, a micro-batch a step, which does what training does: the windows and the batch of the
+phase, the plan's rate, the share of tokens that middle layers keep, clipping. Ways that are compared with one seed get
+the same windows, masks and first weights.
 """
 
 import time
@@ -25,6 +26,7 @@ from pipeline.objectives import build_objective
 from pipeline.training.assembly import Data, open_data
 from pipeline.training.loop import global_loss
 from pipeline.training.optimizer import build_optimizer
+from pipeline.training.positions import first_position
 from pipeline.training.random_ltd import schedule_clock
 from pipeline.training.schedule import step_plan
 
@@ -70,9 +72,9 @@ def train(config: RunConfig, question: RunConfig) -> Trained:
     objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
     optimizer, clock = build_optimizer(objective, training), schedule_clock(training.random_ltd, config.model.stacks)
     droppings = list(token_droppings(objective))
-    spent = 0.0
+    spent, sizes = 0.0, data.micro_batches.sizes
     for step in range(training.steps):
-        views = data.micro_batches[step * training.global_batch].to("cpu").views
+        views = data.micro_batches[first_position(step, sizes)].to("cpu").views
         started, plan = time.process_time(), step_plan(training, step, clock)
         for dropping in droppings:
             dropping.kept_share = 1.0 if plan.kept_share is None else plan.kept_share

@@ -69,21 +69,7 @@ def try_one_step(config: RunConfig) -> None:
     from launch.local import launch_local
 
     folder = config.run_dir / "preflight"
-    training = config.training.model_copy(
-        update={
-            "steps": 1, "ranks": 1, "global_batch": config.training.micro_batch, "heldout_samples": 0,
-            "schedule": type(config.training.schedule)(), "random_ltd": None, "groups": {},
-        }
-    )  # fmt: skip
-    trial = config.model_copy(
-        update={
-            "training": training,
-            "phases": (),
-            "run": config.run.model_copy(update={"dir": str(folder)}),
-            "data": config.data.model_copy(update={"dir": str(config.data_dir)}),
-            "checkpoint": type(config.checkpoint)(),
-        }
-    )
+    trial = trial_of(config, folder)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         save_config(trial)
@@ -94,6 +80,29 @@ def try_one_step(config: RunConfig) -> None:
             raise SpanwrightError("the trial step saved no checkpoint: nothing was submitted")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def trial_of(config: RunConfig, folder: Path) -> RunConfig:
+    """One step of this config on one rank, in `folder`: nothing in it waits for a later step."""
+    groups = {
+        name: group.model_copy(update={"frozen_steps": 0, "schedule": None})
+        for name, group in config.training.groups.items()
+    }
+    training = config.training.model_copy(
+        update={
+            "steps": 1, "ranks": 1, "global_batch": config.training.micro_batch, "heldout_samples": 0,
+            "schedule": type(config.training.schedule)(), "random_ltd": None, "groups": groups,
+        }
+    )  # fmt: skip
+    return config.model_copy(
+        update={
+            "training": training,
+            "phases": (),  # one step sees none
+            "run": config.run.model_copy(update={"dir": str(folder)}),
+            "data": config.data.model_copy(update={"dir": str(config.data_dir)}),
+            "checkpoint": type(config.checkpoint)(),
+        }
+    )
 
 
 def _tools(cluster: AnyCluster) -> Iterator[str]:

@@ -10,10 +10,10 @@ import pytest
 
 from data_prep.errors import InputError, SpanwrightError
 from launch.clusters.load import fitted, load_cluster
-from launch.clusters.preflight import preflight, token_problem, try_one_step
+from launch.clusters.preflight import preflight, token_problem, trial_of, try_one_step
 from launch.jobs import cancel_jobs, job_states
 from launch.submit import process_id
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, load_config, load_run, save_config
 from tests.launch.conftest import paused, read_json, spanwright, steps_done
 from tests.processes import is_told_to_stop, wait_for
 
@@ -85,6 +85,17 @@ def test_a_trial_step_is_left_out_without_data_and_refuses_a_broken_installation
         try_one_step(config)
     assert "a broken library" in capfd.readouterr().err
     assert not (tmp_path / "run" / "preflight").exists()
+
+
+def test_a_trial_step_is_a_config_that_can_be_run_whatever_changes_later(tmp_path: Path) -> None:
+    later = (
+        "phases=[{at_step: 30, training: {global_batch: 64}}]",
+        "training.random_ltd={start_share: 0.5, full_at_step: 20}",
+        "training.groups={encoder: {parameters: ['model.encoder.*'], frozen_steps: 10, schedule: {warmup_steps: 5}}}",
+    )
+    config, _ = config_for("local", "data.paths=[/dev/null]", f"run.dir={tmp_path / 'run'}", *later)
+    save_config(trial_of(config, tmp_path / "trial"))
+    assert load_run(tmp_path / "trial").training.groups["encoder"].parameters == ("model.encoder.*",)
 
 
 def test_jobs_on_this_machine_are_told_from_strangers_with_their_number(tmp_path: Path) -> None:

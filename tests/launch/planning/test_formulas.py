@@ -19,6 +19,7 @@ from pipeline.kernels.attention.flops import forward_flops
 from pipeline.model.config import ModelConfig, count_parameters
 from pipeline.model.token_dropping import token_droppings
 from pipeline.objectives import build_objective
+from pipeline.training.random_ltd import RandomLtd
 from tests.launch.conftest import SPANWRIGHT, STEPS
 from tests.pipeline.conftest import make_random_views
 
@@ -117,6 +118,29 @@ def test_a_plan_holds_together() -> None:
     assert (plan.limits, slow.limits) == ("compute", "links")
     huge = load_config("t5_span", ["data.paths=[/x]", "model=xl", "training.zero_stage=0"])
     assert make_plan(huge, 32_100, GPUS["a100-40"], Assumptions(8, 8, 0.3, 50.0)).limits == "memory"
+
+
+def test_a_plan_adds_up_phases_and_the_shares_of_tokens_that_layers_keep() -> None:
+    phases = "phases=[{at_step: 4000, training: {global_batch: 1024}}, {at_step: 6000, stream: {window: 284}}]"
+    config = load_config("t5_span", ["data.paths=[/x]", "training.steps=10000", "training.global_batch=512", phases])
+    assumed = Assumptions(8, 8, 0.3, 50.0)
+    plan = make_plan(config, 32_100, GPUS["h100"], assumed)
+    assert plan.tokens == 568 * (4000 * 512 + 2000 * 1024) + 284 * 4000 * 1024
+    ltd = config.model_copy(
+        update={
+            "phases": (),
+            "training": config.training.model_copy(
+                update={"random_ltd": RandomLtd(start_share=0.5, full_at_step=5000, share_increment=0.5)}
+            ),
+        }
+    )
+    whole, dropping = (
+        make_plan(one, 32_100, GPUS["h100"], assumed)
+        for one in (ltd.model_copy(update={"training": config.training}), ltd)
+    )
+    half = 3 * 512 * formulas.forward_flops(config.model, 32_100, shape_of(config), 0.5)
+    assert dropping.flops_per_step == pytest.approx((whole.flops_per_step + half) / 2)
+    assert dropping.days < whole.days
 
 
 @pytest.mark.usefixtures("undisturbed")

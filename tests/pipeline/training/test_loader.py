@@ -69,11 +69,10 @@ def test_loader_workers_change_nothing(make_run):
             for step in load_steps(open_data(run).micro_batches, positions, workers, torch.device("cpu"))
             for micro_batch in step
         ]
-        for workers in (0, 1, 2)
+        for workers in (0, 2)  # runs of other tests have one
     ]
     assert [firsts for firsts, _ in read[0]] == [[6, 7], [10, 11], [14, 15]]
     assert read[1] == read[0]
-    assert read[2] == read[0]
 
 
 def test_masking_where_the_text_arrives_gives_the_same_views_and_losses(make_run):

@@ -1,0 +1,1 @@
+"""What ways to do less work per token cost and bring."""
