@@ -135,6 +135,28 @@ def test_with_fire_the_kernels_compile_without_spills(
         assert spills(code, tmp_path) == 0, name
 
 
+RARE = {
+    "two streams by position": ("q_positions", "k_positions", "b_start", "b_stop", "query_ranks"),
+    "random keep": ("b_start", "b_stop", "query_ranks", *KEEP),
+    "key scores": ("key_scores", "score_shares"),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("given", RARE)
+@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("architecture", TARGETS)
+def test_rarer_calls_compile_and_fit_the_shared_memory(
+    architecture: str, head_dim: int, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some spill: docs/kernels.md."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    absent = tuple(name for name in (*ABSENT, *BIASES["fire"]) if name not in RARE[given])
+    for name, kernel in KERNELS.items():
+        if name != "bias" or "q_positions" in absent:  # of given positions, the queries' kernel adds it up
+            assert_compiles(kernel, getattr(TILES[architecture][head_dim], name), architecture, head_dim, absent)
+
+
 def assert_compiles(
     kernel: Any, tile: Tile, architecture: str, head_dim: int, absent: tuple[str, ...], keys: int = 64
 ) -> Any:
