@@ -38,7 +38,7 @@ def attention(
     reads key head h // (H / G). Query sequence n (rows cu_seqlens_q[n] to cu_seqlens_q[n + 1]) sees keys of key
     sequence n only. key_scores_T [Tk] adds to every score of a key. Softmax is computed in at least float32. A query
     that sees no key, and every row of the tail, gives zeros. Gradients reach q, k, v, `bias.values` and key_scores_T;
-    on CPU, and wherever positions are contiguous, their bits repeat, with the kernel for any number of threads.
+    with the kernels their bits repeat, on a CPU for any number of threads.
     """
     assert q_THD.shape[2] == k_THD.shape[2] == v_THD.shape[2], "q, k and v have the same head dimension"
     assert k_THD.shape == v_THD.shape, "a value for each key"
