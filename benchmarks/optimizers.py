@@ -34,8 +34,8 @@ from pipeline.training.schedule_free import ScheduleFreeAdamW
 RATES = {
     "adamw": (3e-3, 1e-2, 3e-2),
     "rms_adamw": (1e-2, 3e-2, 1e-1),
-    "lion": (1e-3, 3e-3, 1e-2),
-    "muon": (3e-3, 1e-2, 3e-2),
+    "lion": (3e-3, 1e-2, 3e-2),
+    "muon": (1e-2, 3e-2, 1e-1),
     "schedule_free": (3e-3, 1e-2, 3e-2),
 }
 Train = Callable[[str, float, int], "Trained"]  # optimizer, rate, seed

@@ -59,20 +59,33 @@ def _rows_by_layer(rows: int, num_layers: int, kept_share: float) -> list[int]:
     return [rows] * (num_layers - middle) + [math.ceil(rows * kept_share)] * middle
 
 
-def state_bytes(parameters: int, largest: int, stage: int, ranks: int) -> int:
-    """Bytes per rank of weights, gradients, masters and moments, by ZeRO stage.
+def moment_bytes(model: ModelConfig, parameters: int, optimizer: str) -> int:
+    """What the optimizer keeps besides the masters, 32 bits each (docs/optimizers.md); in a checkpoint it is as much,
+    but that of a schedule-free optimizer has its average in place of the masters.
+    """
+    if optimizer == "muon":
+        a, m = model.num_heads * model.d_kv, 2 if model.layers.feed_forward == "gelu" else 3
+        layers = model.num_layers + model.decoder_layers
+        hidden = model.d_model * (layers * (4 * a + m * model.d_ff) + model.decoder_layers * 4 * a)
+        return 2 * FP32 * parameters - FP32 * hidden
+    return {"lion": 1, "schedule_free": 3}.get(optimizer, 2) * FP32 * parameters
+
+
+def state_bytes(parameters: int, largest: int, stage: int, ranks: int, moments: int | None = None) -> int:
+    """Bytes per rank of weights, gradients, masters and moments (default: 8 per parameter), by ZeRO stage.
 
     18 bytes per parameter are shared from stage 2 on: gradients in 16 and 32 bits (2 + 4), masters (4), moments (8);
     weights in 16 bits (2) from stage 3 on. Rajbhandari et al. 2020 (arXiv:1910.02054), section 5, with the 32-bit
     gradients that DeepSpeed adds; equal to deepspeed's estimate_zero{2,3}_model_states_mem_needs.
     """
+    kept = 2 * FP32 * parameters if moments is None else moments
     if stage == 0:
-        return (BF16 + 18) * parameters
+        return (BF16 + 10) * parameters + kept
     if stage == 1:
-        return (BF16 + BF16) * parameters + 16 * parameters // ranks
+        return (BF16 + BF16) * parameters + (8 * parameters + kept) // ranks
     if stage == 2:
-        return BF16 * parameters + 18 * parameters // ranks
-    return 2 * BF16 * largest + 18 * parameters // ranks
+        return BF16 * parameters + (10 * parameters + kept) // ranks
+    return 2 * BF16 * largest + (10 * parameters + kept) // ranks
 
 
 def activation_bytes(model: ModelConfig, shape: Shape, checkpointed: bool) -> int:
@@ -111,6 +124,7 @@ def largest_layer(model: ModelConfig, vocab_size: int) -> int:
     return model.d_model * max(padded_vocab_size(vocab_size), model.d_ff, inner)
 
 
-def checkpoint_bytes(parameters: int) -> int:
-    """Masters and both moments, 32 bits each."""
-    return 3 * FP32 * parameters
+def checkpoint_bytes(model: ModelConfig, parameters: int, optimizer: str = "adamw") -> int:
+    """Masters and moments, 32 bits each."""
+    moments = moment_bytes(model, parameters, optimizer)
+    return moments if optimizer == "schedule_free" else FP32 * parameters + moments

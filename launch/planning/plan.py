@@ -80,7 +80,8 @@ def _phase_plan(config: RunConfig, steps: range, vocab_size: int, gpu: Gpu, assu
     shape = shape_of(config)
     parameters = count_parameters(model, vocab_size)
     largest = formulas.largest_layer(model, vocab_size)
-    states = {stage: formulas.state_bytes(parameters, largest, stage, assumed.gpus) for stage in range(4)}
+    moments = formulas.moment_bytes(model, parameters, training.optimizer)
+    states = {stage: formulas.state_bytes(parameters, largest, stage, assumed.gpus, moments) for stage in range(4)}
     per_sample = formulas.activation_bytes(model, shape, training.activation_checkpointing)
     room = _USABLE * gpu.memory_gb * 1e9 - states[training.zero_stage]
     fits = max(0, int(room // per_sample))
@@ -97,7 +98,7 @@ def _phase_plan(config: RunConfig, steps: range, vocab_size: int, gpu: Gpu, assu
     tokens_per_step = training.global_batch * config.stream.window
     token_bytes = 2 if vocab_size <= 1 << 16 else 4
     read = tokens_per_step * token_bytes / step
-    size = formulas.checkpoint_bytes(parameters)
+    size = formulas.checkpoint_bytes(model, parameters, training.optimizer)
     nodes = -(-assumed.gpus // assumed.gpus_per_node)
     return Plan(
         parameters=parameters,

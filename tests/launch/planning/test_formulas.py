@@ -3,7 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -19,6 +19,8 @@ from pipeline.kernels.attention.flops import forward_flops
 from pipeline.model.config import ModelConfig, count_parameters
 from pipeline.model.token_dropping import token_droppings
 from pipeline.objectives import build_objective
+from pipeline.training.config import TrainingConfig
+from pipeline.training.moments import moments_of
 from pipeline.training.random_ltd import RandomLtd
 from tests.launch.conftest import SPANWRIGHT, STEPS
 from tests.pipeline.conftest import make_random_views
@@ -95,6 +97,14 @@ def test_state_is_what_deepspeed_estimates(gpus: int, nodes: int) -> None:
     assert ordered == sorted(ordered, reverse=True)
 
 
+@pytest.mark.parametrize("optimizer", get_args(TrainingConfig.model_fields["optimizer"].annotation))
+def test_a_checkpoint_has_the_moments_of_its_optimizer(optimizer: str) -> None:
+    config = load_config("t5_span", ["data.paths=[/x]"])
+    parameters = dict(build_objective(config.objective, MODEL, VOCAB, 0).named_parameters())
+    size = sum(4 * p.numel() * (1 + len(moments_of(optimizer, name, p.shape))) for name, p in parameters.items())
+    assert formulas.checkpoint_bytes(MODEL, count_parameters(MODEL, VOCAB), optimizer) == size
+
+
 def test_links_carry_what_the_zero_paper_says() -> None:
     """Section 7: stages 1 and 2 move as much as plain data parallelism (2 P), stage 3 half as much again."""
     whole = formulas.BF16 * 1_000_000
@@ -149,7 +159,7 @@ def test_a_checkpoint_is_as_large_as_one_that_a_run_wrote(prepared: Path) -> Non
     parameters = count_parameters(config.model, vocab_size_of(config))
     written = sum(path.stat().st_size for path in Path(config.checkpoints, f"step-{STEPS:08d}").glob("*.safetensors"))
     # Beside its tensors a file has a header, which is much in a model this small.
-    assert 1 <= written / formulas.checkpoint_bytes(parameters) < 1.05
+    assert 1 <= written / formulas.checkpoint_bytes(config.model, parameters) < 1.05
 
 
 def test_wrong_numbers_of_gpus_and_unknown_gpus_are_named() -> None:

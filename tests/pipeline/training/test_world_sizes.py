@@ -29,6 +29,12 @@ LONG["2 to 1 to 4"] = tuple(
 )
 
 
+def other(number: int) -> dict[str, Any]:
+    """An optimizer that keeps other moments than AdamW, or sees whole matrices."""
+    optimizer = ("schedule_free", "muon", "lion", "rms_adamw")[number % 4]
+    return {"optimizer": optimizer, "schedule": {"kind": "constant" if optimizer == "schedule_free" else "cosine"}}
+
+
 def merged(samples: dict[int, str], reports: list[dict[str, Any]]) -> dict[int, str]:
     """Position -> digest of tokens, masks and labels, over ranks and parts; what is read twice is the same twice."""
     for report in reports:
@@ -54,7 +60,9 @@ def test_moved_to_other_ranks_and_stages_state_samples_and_masks_are_the_same(
     steps = chains[0][-1][2]
     straight = make_run(ranks=2, zero_stage=2, precision="fp32", steps=steps, **FIELDS)
     single = [make_run(ranks=2, precision="fp32", steps=steps, **FIELDS) for _ in chains]
-    halves = [make_run(ranks=2, precision="bf16", steps=steps, **FIELDS) for _ in chains]
+    halves = [
+        make_run(ranks=2, precision="bf16", steps=steps, **FIELDS, **other(number)) for number in range(len(chains))
+    ]
     expected: dict[int, str] = {}
     read: list[dict[int, str]] = [{} for _ in chains]
     for part, parts in enumerate(zip(*chains, strict=True)):
