@@ -57,6 +57,23 @@ def flops(run_dir: Path) -> list[tuple[int, float]]:
     return [(record["flops"], record.get("kept_share", 1.0)) for record in metrics(run_dir) if "flops" in record]
 
 
+def check_flops(found: list[tuple[int, float]], stage: int) -> None:
+    """They grow with the share that layers keep, and with the batch."""
+    if stage == 2:
+        shares = sorted({share for _, share in found})
+        assert len(shares) == 8
+        by_share = [{flops for flops, kept in found if kept == share} for share in shares]
+        assert all(len(each) == 1 for each in by_share)
+        assert [each.pop() for each in by_share] == sorted({flops for flops, _ in found})
+    elif stage == 3:
+        whole, short, twice = found[0][0], found[4][0], found[8][0]
+        assert [flops for flops, _ in found] == [whole] * 4 + [short] * 4 + [twice] * 5
+        assert short < whole
+        assert twice == pytest.approx(2 * short, rel=0.05)  # other windows: other pairs in attention
+    else:
+        assert len(set(found)) == 1
+
+
 def parts(run_dir: Path) -> list[dict[str, Any]]:
     """The jobs of a run that is stopped at STOPS, and once more when it is done."""
     stops = [stop - before for before, stop in itertools.pairwise((0, *STOPS))]
@@ -91,6 +108,7 @@ def test_a_run_stopped_anywhere_is_bit_equal_to_one_that_went_straight(
         assert len(losses(straight)) == STEPS + 2 + STEPS // 4
         assert losses(stopped) == losses(straight), configuration
         assert flops(stopped) == flops(straight), configuration
+        check_flops(flops(straight), configuration[0])
         assert result(stopped) == result(straight), configuration
         shown = [(run_dir / "train" / SAMPLES).read_text(encoding="utf-8") for run_dir in (straight, stopped)]
         assert shown[0] == shown[1] != "", configuration
