@@ -83,7 +83,7 @@ def test_a_run_learns_and_reports_every_step(undisturbed):
     assert [record["step"] for record in records] == list(range(1, 13))
     assert [record["position"] for record in records] == list(range(4, 52, 4))
     fields = {"step", "position", "tokens", "loss", "loss_hex", "terms", "lr", "grad_norm", "tokens_per_second"}
-    assert fields | {"data_wait", "step_seconds", "flops", "views"} == set(records[0])
+    assert fields | {"data_wait", "step_seconds", "flops", "views", "statistics"} == set(records[0])
     assert [record["step"] for record in metrics(undisturbed) if "heldout_loss" in record] == [0, 4, 8, 12]
     summary = result(undisturbed)
     assert summary["heldout_loss_after"] < summary["heldout_loss_before"]
