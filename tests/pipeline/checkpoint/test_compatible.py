@@ -93,3 +93,14 @@ def test_a_schedule_that_only_changes_the_future_may_change():
 def test_a_run_cannot_become_shorter_than_it_is():
     with pytest.raises(InputError, match=r"training.steps is 40 and this run has already done 50 steps"):
         check_continues(config(), config(steps=40), step=50)
+
+
+def test_the_batch_of_a_phase_may_not_change_but_how_it_is_read_may():
+    base = config()
+    phase = {"at_step": 60, "stream": {}, "corruption": {}, "training": {"global_batch": 16, "micro_batch": 4}}
+    base["phases"] = [phase]
+    check_continues(base, {**base, "phases": [{**phase, "training": {"global_batch": 16, "micro_batch": 2}}]}, step=50)
+    older = {**base, "phases": [{"at_step": 60, "stream": {}, "corruption": {}}]}  # from before phases had batches
+    check_continues(older, {**older, "phases": [{**older["phases"][0], "training": {}}]}, step=50)
+    with pytest.raises(InputError, match=r"^phases was "):
+        check_continues(base, {**base, "phases": [{**phase, "training": {"global_batch": 32}}]}, step=50)
