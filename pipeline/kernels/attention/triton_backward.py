@@ -30,7 +30,6 @@ from pipeline.kernels.attention.triton_scores import (
     bias_index,
     draws_below_apart,
     is_beyond,
-    keeps,
     load_positions,
     sees,
 )
@@ -90,6 +89,7 @@ def backward_queries(
     if fire_pieces is not None:
         norms = fire_norms(fire_extents, fire_shape, rows_Q, mask_Q)
     keep = (keep_rows, keep_positions, keep_low, keep_high, keep_threshold)
+    intervals = (a_start, a_stop, b_start, b_stop)
     dropout = (dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold)
 
     first_block, stop_block = num_keys * 0, tl.cdiv(num_keys, KEYS)
@@ -133,16 +133,8 @@ def backward_queries(
         if (block < first_whole) | (block >= stop_whole):
             visible = mask_K[None, :]
             if block_ranks is not None:
-                kept = mask_K[None, :]
-                if keep_rows is not None:
-                    kept = keeps(keep, rows_Q, mask_Q, start, KEYS)
-                rank_1K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)[None, :]
-                a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)  # again: few blocks need them
-                b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
-                visible = visible & sees(
-                    rank_1K, a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
-                    query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
-                )  # fmt: skip
+                rank_K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)
+                visible = visible & sees(keep, intervals, query_ranks, rows_Q, mask_Q, rank_K, mask_K, start)
             scores = tl.where(visible, scores, float("-inf"))
         weights = tl.exp2(scores - logsumexp_Q[:, None])
         grads = tl.dot(grad_out_QD, tl.trans(v_KD), input_precision="ieee")
@@ -208,6 +200,7 @@ def backward_keys(
     rank_K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)
     position_K = load_positions(k_positions, rows_K, first_key, mask_K)
     keep = (keep_rows, keep_positions, keep_low, keep_high, keep_threshold)
+    intervals = (a_start, a_stop, b_start, b_stop)
     dropout = (dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold)
 
     first_tile, stop_tile = num_sequence_queries * 0, tl.cdiv(num_sequence_queries, QUERIES)
@@ -251,15 +244,7 @@ def backward_keys(
         # A query beyond the end weighs 0 by its logsumexp; a key beyond it gathers for rows that are not stored.
         if tile_intervals is not None:  # noqa: SIM102 (known to the compiler, unlike the rest)
             if (tile < first_whole) | (tile >= stop_whole):
-                kept = mask_K[None, :]
-                if keep_rows is not None:
-                    kept = keeps(keep, rows_Q, mask_Q, first_row - first_key, KEYS)
-                a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
-                b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
-                visible = sees(
-                    rank_K[None, :], a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
-                    query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
-                )  # fmt: skip
+                visible = sees(keep, intervals, query_ranks, rows_Q, mask_Q, rank_K, mask_K, first_row - first_key)
                 scores = tl.where(visible, scores, float("-inf"))
         weights = tl.exp2(scores - logsumexp_Q[:, None])
         grads = tl.dot(grad_out_QD, tl.trans(v_KD), input_precision="ieee")

@@ -17,11 +17,10 @@ from pipeline.kernels.attention.triton_scores import (
     DRAWS_PER_HEAD,
     LOG2_E,
     draws_below_apart,
-    keeps,
     sees,
     toeplitz,
 )
-from pipeline.kernels.attention.triton_tiles import LARGEST, LEAST, load_intervals, load_rows, rows_of, visited_diagonal
+from pipeline.kernels.attention.triton_tiles import LARGEST, LEAST, load_rows, rows_of, visited_diagonal
 
 
 def num_diagonals(reach: int, tile: int) -> int:
@@ -53,6 +52,7 @@ def backward_bias(
     chunk, head = tl.program_id(0), tl.program_id(2)
     diagonal = tl.program_id(1) - tl.num_programs(1) // 2
     keep = (keep_rows, keep_positions, keep_low, keep_high, keep_threshold)
+    intervals = (a_start, a_stop, b_start, b_stop)
     dropout = (dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold)
     first_value = bias + head * bias_stride + bias_stride // 2 + diagonal * KEYS
     sum_QK = tl.zeros([QUERIES, KEYS], tl.float32)
@@ -80,16 +80,9 @@ def backward_bias(
             if reach >= 0:  # always: the compiler keeps the registers of a branch apart
                 visible = mask_K[None, :]
                 if block_ranks is not None:
-                    kept = mask_K[None, :]
-                    if keep_rows is not None:
-                        kept = keeps(keep, rows_Q, mask_Q, block * KEYS, KEYS)
-                    a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)
-                    b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
-                    visible = visible & sees(
-                        tl.load(key_ranks + rows_K, mask=mask_K, other=0)[None, :],
-                        a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
-                        query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
-                    )  # fmt: skip
+                    rank_K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)
+                    first = block * KEYS
+                    visible = visible & sees(keep, intervals, query_ranks, rows_Q, mask_Q, rank_K, mask_K, first)
                 scores = tl.where(visible, scores, float("-inf"))
             per_query_Q = head.to(tl.int64) * num_queries + rows_Q
             logsumexp_Q = tl.load(logsumexp + per_query_Q, mask=mask_Q, other=float("inf"))

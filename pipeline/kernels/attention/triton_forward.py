@@ -16,7 +16,6 @@ from pipeline.kernels.attention.triton_scores import (
     LOG2_E,
     base2_scores,
     draws_below,
-    keeps,
     load_positions,
     sees,
 )
@@ -61,6 +60,7 @@ def forward_kernel(
     if fire_pieces is not None:
         norms = fire_norms(fire_extents, fire_shape, rows_Q, mask_Q)
     keep = (keep_rows, keep_positions, keep_low, keep_high, keep_threshold)
+    intervals = (a_start, a_stop, b_start, b_stop)
     dropout = (dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold)
 
     first_block, stop_block = num_keys * 0, tl.cdiv(num_keys, KEYS)
@@ -98,16 +98,8 @@ def forward_kernel(
         if (block < first_whole) | (block >= stop_whole):
             visible = mask_K[None, :]
             if block_ranks is not None:
-                kept = mask_K[None, :]
-                if keep_rows is not None:
-                    kept = keeps(keep, rows_Q, mask_Q, start, KEYS)
-                rank_1K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)[None, :]
-                a_Q = load_intervals(a_start, a_stop, rows_Q, mask_Q)  # again: few blocks need them
-                b_Q = load_intervals(b_start, b_stop, rows_Q, mask_Q)
-                visible = visible & sees(
-                    rank_1K, a_Q[0][:, None], a_Q[1][:, None], b_Q[0][:, None], b_Q[1][:, None],
-                    query_ranks, rows_Q[:, None], mask_Q[:, None], kept,
-                )  # fmt: skip
+                rank_K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)
+                visible = visible & sees(keep, intervals, query_ranks, rows_Q, mask_Q, rank_K, mask_K, start)
             scores = tl.where(visible, scores, float("-inf"))
         now_Q = tl.maximum(greatest_Q, tl.max(scores, 1))
         base_Q = tl.where(now_Q == float("-inf"), 0.0, now_Q)  # nothing seen yet: exp2 of -inf, not of NaN

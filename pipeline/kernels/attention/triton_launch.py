@@ -146,11 +146,14 @@ def backward(
     # backward_keys reads the delta that backward_queries writes.
     query_arguments = common | _block_ranks(given, tiles.queries)
     _launch(backward_queries, _query_grid(given, tiles.queries), tiles.queries, query_arguments)
-    key_arguments = common | _tile_intervals(given, tiles.keys)
+    intervals = _tile_intervals(given, tiles.keys)
+    key_arguments = common | intervals
     key_grid = (num_programs(len(given.k), len(given.cu_k) - 1, tiles.keys.keys), given.k.shape[1])
     _launch(backward_keys, key_grid, tiles.keys, key_arguments)
     if bias["bias_shares"] is not None:
-        _bias_gradient(given, query_arguments, gradients["grad_bias"], tiles.bias)
+        if tiles.bias.queries != tiles.keys.queries:
+            intervals = _tile_intervals(given, tiles.bias)
+        _bias_gradient(given, query_arguments | intervals, gradients["grad_bias"], tiles.bias)
     if gradients.keys() & {"grad_fire_pieces", "grad_fire_shape"}:
         _fire_gradient(given, common, gradients, tiles.bias)
     if shares_GT is not None:
@@ -191,7 +194,7 @@ def _bias_gradient(given: Arguments, arguments: dict[str, Any], grad_bias: torch
     (programs, heads), (chunks, diagonals) = _query_grid(given, tile), _diagonal_grid(given, tile)
     if chunks:
         each = _sequences_each(len(given.cu_q) - 1, diagonals * heads)
-        own = {"first_share": programs, "sequences_each": each} | _tile_intervals(given, tile)
+        own = {"first_share": programs, "sequences_each": each}
         _launch(backward_bias, (chunks, diagonals, heads), tile, arguments | own)
     torch.sum(arguments["bias_shares"], 1, out=grad_bias)
 

@@ -7,6 +7,8 @@ tile, so queries, of which there is more to know, are the rows.
 import triton
 import triton.language as tl
 
+from pipeline.kernels.attention.triton_tiles import load_intervals
+
 LOG2_E = tl.constexpr(1.4426950408889634)
 DRAWS_PER_HEAD = tl.constexpr(2**20)
 DRAWS_PER_BLOCK = tl.constexpr(4)
@@ -83,12 +85,22 @@ def toeplitz(at, QUERIES: tl.constexpr, KEYS: tl.constexpr, PTX: tl.constexpr):
 
 
 @triton.jit
-def sees(ranks, a_start, a_stop, b_start, b_stop, query_ranks, query_rows, query_mask, kept):
-    """The interval rule; `query_ranks` (may be absent) are the ranks that interval B does not show."""
-    seen_b = (ranks >= b_start) & (ranks < b_stop) & kept
+def sees(keep, intervals, query_ranks, rows_Q, mask_Q, ranks_K, mask_K, first_key):
+    """The interval rule [Q, K], for keys of which the first has index `first_key` in its sequence.
+
+    The queries' intervals (starts and stops of A, of B) are loaded here: few tiles need them. `query_ranks` (may be
+    absent) are the ranks that interval B does not show.
+    """
+    kept = mask_K[None, :]
+    if keep[0] is not None:
+        kept = keeps(keep, rows_Q, mask_Q, first_key, ranks_K.shape[0])
+    rank_1K = ranks_K[None, :]
+    a_Q = load_intervals(intervals[0], intervals[1], rows_Q, mask_Q)
+    b_Q = load_intervals(intervals[2], intervals[3], rows_Q, mask_Q)
+    seen_b = (rank_1K >= b_Q[0][:, None]) & (rank_1K < b_Q[1][:, None]) & kept
     if query_ranks is not None:
-        seen_b = seen_b & (ranks != tl.load(query_ranks + query_rows, mask=query_mask, other=0))
-    return ((ranks >= a_start) & (ranks < a_stop)) | seen_b
+        seen_b = seen_b & (rank_1K != tl.load(query_ranks + rows_Q, mask=mask_Q, other=0)[:, None])
+    return ((rank_1K >= a_Q[0][:, None]) & (rank_1K < a_Q[1][:, None])) | seen_b
 
 
 @triton.jit

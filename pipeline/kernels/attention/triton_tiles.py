@@ -115,6 +115,16 @@ def visited_keys(block_ranks, first_block, num_blocks, num_full, stride, a_Q, b_
 
 
 @triton.jit
+def _may_see(at_C, stride, inside_C, least, most):
+    """Whether the tiles whose summaries lie at these places may see ranks least .. most."""
+    seen_a = tl.load(at_C, mask=inside_C, other=LARGEST) <= most
+    seen_a &= tl.load(at_C + stride, mask=inside_C, other=LEAST) > least
+    seen_b = tl.load(at_C + 2 * stride, mask=inside_C, other=LARGEST) <= most
+    seen_b &= tl.load(at_C + 3 * stride, mask=inside_C, other=LEAST) > least
+    return inside_C & (seen_a | seen_b)
+
+
+@triton.jit
 def visited_queries(tile_intervals, first_tile, num_tiles, stride, least, most):
     """First and last + 1 of a sequence's tiles of queries that may see a block of keys with ranks least .. most.
 
@@ -126,11 +136,7 @@ def visited_queries(tile_intervals, first_tile, num_tiles, stride, least, most):
         tile_C = start + tl.arange(0, STEP)
         inside_C = tile_C < num_tiles
         at_C = tile_intervals + first_tile + tile_C
-        seen_a = tl.load(at_C, mask=inside_C, other=LARGEST) <= most
-        seen_a &= tl.load(at_C + stride, mask=inside_C, other=LEAST) > least
-        seen_b = tl.load(at_C + 2 * stride, mask=inside_C, other=LARGEST) <= most
-        seen_b &= tl.load(at_C + 3 * stride, mask=inside_C, other=LEAST) > least
-        seen_C = inside_C & (seen_a | seen_b)
+        seen_C = _may_see(at_C, stride, inside_C, least, most)
         first = tl.minimum(first, tl.min(tl.where(seen_C, tile_C, num_tiles)))
         stop = tl.maximum(stop, tl.max(tl.where(seen_C, tile_C + 1, 0)))
         whole_C = tl.load(at_C + 4 * stride, mask=inside_C, other=LARGEST) <= least
@@ -150,12 +156,7 @@ def visited_diagonal(intervals, tile_stride, ranks, block_stride, first_tile, st
         inside_C = tile_C < stop_tile
         least_C = tl.load(ranks + tile_C, mask=inside_C, other=LARGEST)
         most_C = tl.load(ranks + block_stride + tile_C, mask=inside_C, other=LEAST)
-        at_C = intervals + tile_C
-        seen_a = tl.load(at_C, mask=inside_C, other=LARGEST) <= most_C
-        seen_a &= tl.load(at_C + tile_stride, mask=inside_C, other=LEAST) > least_C
-        seen_b = tl.load(at_C + 2 * tile_stride, mask=inside_C, other=LARGEST) <= most_C
-        seen_b &= tl.load(at_C + 3 * tile_stride, mask=inside_C, other=LEAST) > least_C
-        seen_C = inside_C & (seen_a | seen_b)
+        seen_C = _may_see(intervals + tile_C, tile_stride, inside_C, least_C, most_C)
         first = tl.minimum(first, tl.min(tl.where(seen_C, tile_C, stop_tile)))
         stop = tl.maximum(stop, tl.max(tl.where(seen_C, tile_C + 1, first_tile)))
     return first, stop
