@@ -24,7 +24,7 @@ from pipeline.batch import Views
 from pipeline.model.token_dropping import token_droppings
 from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
-from pipeline.training.flat import lay_out
+from pipeline.training.flat import first_state, lay_out
 from pipeline.training.groups import REST, groups_of
 from pipeline.training.moments import names_by_moment
 from pipeline.training.muon import Muon
@@ -32,7 +32,7 @@ from pipeline.training.observing import Observer
 from pipeline.training.optimizer import build_optimizer
 from pipeline.training.rank import Rank
 from pipeline.training.rms_adamw import RmsScaledAdamW
-from pipeline.training.schedule_free import ScheduleFreeAdamW, first_state
+from pipeline.training.schedule_free import ScheduleFreeAdamW
 from pipeline.training.stopwatch import Stopwatch
 from pipeline.training.update_gate import Judge, UpdateGate
 

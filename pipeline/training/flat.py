@@ -1,10 +1,11 @@
-"""Which elements of which parameters lie in the tensors that the optimizer steps on this rank.
+"""The tensors that the optimizer steps on this rank: which elements of which parameters lie in them, and what our own
+optimizers do alike with each.
 
 Without ZeRO each is a whole parameter, on every rank; under ZeRO 1 and 2 a flat partition of many, under ZeRO 3 this
 rank's part of one parameter after another.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -36,6 +37,30 @@ class Layout:
         if self.sharded:
             dist.all_reduce(sums)
         return sums
+
+
+def update_each(groups: Iterable[Mapping[str, Any]], update: Callable[[Tensor, Mapping[str, Any]], None]) -> None:
+    """Call `update(tensor, group)` for every tensor of these groups of an optimizer that has a gradient."""
+    for group in groups:
+        for tensor in group["params"]:
+            if tensor.grad is not None:
+                update(tensor, group)
+
+
+def first_state(tensor: Tensor, kinds: Iterable[str]) -> dict[str, Tensor]:
+    """What an optimizer knows of a tensor before its first step: means are 0, averages of weights the weights."""
+    state = {"step": torch.zeros((), dtype=torch.float32, device=tensor.device)}
+    for kind in kinds:
+        of_weights = kind in ("average", "z")
+        state[kind] = tensor.detach().clone() if of_weights else torch.zeros_like(tensor, requires_grad=False)
+        if kind == "average":
+            state["weight_sum"] = torch.zeros((), dtype=torch.float64)
+    return state
+
+
+def squares(values: Tensor) -> Tensor:
+    """Their sum, float64."""
+    return torch.linalg.vector_norm(values, dtype=torch.float64).square()
 
 
 def lay_out(engine: Any, zero_stage: int) -> Layout:

@@ -8,9 +8,12 @@ Element by element, so a flat partition of ZeRO is stepped as the parameters in 
 whole rate: the paper takes a rate 3 to 10 times below AdamW's, and a decay as many times above (section 5).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+
+from pipeline.training.flat import first_state, update_each
 
 
 class Lion(torch.optim.Optimizer):
@@ -20,16 +23,12 @@ class Lion(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update of everything that has a gradient."""
         assert closure is None, "nobody computes the loss again here"
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
+        update_each(self.param_groups, self._update)
 
-    def _update(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: torch.Tensor, group: Mapping[str, Any]) -> None:
         state, (beta1, beta2) = self.state[parameter], group["betas"]
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-            state["exp_avg"] = torch.zeros_like(parameter)
+            state.update(first_state(parameter, ("exp_avg",)))
         update = state["exp_avg"].lerp(parameter.grad, 1.0 - beta1).sign_()
         parameter.mul_(1.0 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
         state["exp_avg"].lerp_(parameter.grad, 1.0 - beta2)

@@ -13,7 +13,7 @@ the border of two ranks cuts, under ZeRO 3 all, are put together by an all-reduc
 orthogonalises it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim import _muon
 
-from pipeline.training.flat import Layout, Piece
+from pipeline.training.flat import Layout, Piece, first_state, update_each
 
 MOMENTUM = 0.95
 _COEFFICIENTS = (_muon.DEFAULT_A, _muon.DEFAULT_B, _muon.DEFAULT_C)
@@ -51,21 +51,16 @@ class Muon(torch.optim.AdamW):
         """One update of everything that has a gradient."""
         assert closure is None, "nobody computes the loss again here"
         groups = self.param_groups
-        for group in groups:
-            if group["matrices"]:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        self._update(parameter, group)
+        update_each((group for group in groups if group["matrices"]), self._update)
         self.param_groups = [group for group in groups if not group["matrices"]]
         super().step()
         self.param_groups = groups
 
-    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: Tensor, group: Mapping[str, Any]) -> None:
         state, gradient = self.state[parameter], parameter.grad
         assert gradient is not None
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-            state["exp_avg"] = torch.zeros_like(parameter)
+            state.update(first_state(parameter, ("exp_avg",)))
         state["exp_avg"].lerp_(gradient, 1.0 - MOMENTUM)
         wanted = gradient.lerp(state["exp_avg"], MOMENTUM)
         parameter.mul_(1.0 - group["lr"] * group["weight_decay"])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from pipeline.training.flat import Layout, Piece
+from pipeline.training.flat import Layout, Piece, first_state, squares, update_each
 
 SMALLEST_RMS = 1e-3
 
@@ -32,22 +32,21 @@ class RmsScaledAdamW(torch.optim.AdamW):
 
     def lay_out(self, layout: Layout) -> None:
         """What every flat tensor that is stepped holds; steps are collective from now on."""
-        self._layout = layout if layout.sharded else None
+        if layout.sharded:
+            self._layout = layout
+            device = next(iter(layout.pieces)).device
+            self._sizes = torch.tensor([shape.numel() for shape in layout.shapes], dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update of everything that has a gradient."""
         assert closure is None, "nobody computes the loss again here"
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
+        update_each(self.param_groups, self._update)
 
     def _update(self, parameter: Tensor, group: Mapping[str, Any]) -> None:
         state, (beta1, beta2) = self.state[parameter], group["betas"]
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            state.update(first_state(parameter, ("exp_avg", "exp_avg_sq")))
         rates = group["lr"] * self._rms(parameter).clamp(min=SMALLEST_RMS)
         if group["weight_decay"]:
             parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
@@ -67,13 +66,7 @@ class RmsScaledAdamW(torch.optim.AdamW):
         """The root mean square of each matrix, [matrices] float32; of one that lies in other tensors, anything."""
         if self._layout is None:
             return squares(parameter.view(-1)).div(parameter.numel()).sqrt().float()[None]
-        sizes = torch.tensor([shape.numel() for shape in self._layout.shapes], dtype=torch.float64)
-        sums = torch.zeros_like(sizes, device=parameter.device)
+        sums = torch.zeros_like(self._sizes)
         for piece in self._layout.pieces[parameter]:
             sums[piece.parameter] += squares(parameter[piece.start : piece.stop])
-        return (self._layout.over_ranks(sums) / sizes.to(parameter.device)).sqrt().float()
-
-
-def squares(values: Tensor) -> Tensor:
-    """Their sum, float64."""
-    return torch.linalg.vector_norm(values, dtype=torch.float64).square()
+        return (self._layout.over_ranks(sums) / self._sizes).sqrt().float()

@@ -11,10 +11,13 @@ step, so that a checkpoint of x, z and the mean of squares has all of it to the 
 Element by element: a flat partition of ZeRO is stepped as the parameters in it would be.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from pipeline.training.flat import first_state, update_each
 
 
 class ScheduleFreeAdamW(torch.optim.Optimizer):
@@ -24,12 +27,9 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update of everything that has a gradient."""
         assert closure is None, "nobody computes the loss again here"
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
+        update_each(self.param_groups, self._update)
 
-    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: Tensor, group: Mapping[str, Any]) -> None:
         state, (beta1, beta2), rate = self.state[parameter], group["betas"], group["lr"]
         if not state:
             state.update(first_state(parameter, ("average", "z", "exp_avg_sq")))
@@ -61,14 +61,3 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
             before = parameter.clone()
             parameter.copy_(state["average"])
             state["average"].copy_(before)
-
-
-def first_state(parameter: Tensor, kinds: tuple[str, ...]) -> dict[str, Tensor]:
-    """What an optimizer knows of a tensor before its first step: means are 0, averages of weights the weights."""
-    state = {"step": torch.zeros((), dtype=torch.float32, device=parameter.device)}
-    if "average" in kinds:
-        state["weight_sum"] = torch.zeros((), dtype=torch.float64)
-    for kind in kinds:
-        of_weights = kind in ("average", "z")
-        state[kind] = parameter.detach().clone() if of_weights else torch.zeros_like(parameter, requires_grad=False)
-    return state
