@@ -11,25 +11,17 @@ A loop of plain torch in float32; ZeRO does the same with these optimizers (test
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
-from benchmarks import frame
-from benchmarks.small_runs import WINDOW, asked, run_config, write_corpus
+from benchmarks import frame, small_runs
+from benchmarks.small_runs import WINDOW, run_config, write_corpus
 from pipeline.evaluation.intervals import student_interval
-from pipeline.objectives import build_objective
-from pipeline.training.assembly import open_data
-from pipeline.training.loop import global_loss
-from pipeline.training.optimizer import build_optimizer
-from pipeline.training.schedule import learning_rate
-from pipeline.training.schedule_free import ScheduleFreeAdamW
 
 RATES = {
     "adamw": (3e-3, 1e-2, 3e-2),
@@ -42,7 +34,7 @@ Train = Callable[[str, float, int], "Trained"]  # optimizer, rate, seed
 
 
 class Trained(NamedTuple):
-    """Of one run: the held-out loss after it, CPU milliseconds of an update (median), and of a whole step."""
+    """Of one run: the held-out loss after it, CPU milliseconds of an update (median), and of a step but its reading."""
 
     loss: float
     update_ms: float
@@ -92,27 +84,11 @@ def _train(folder: Path, given: argparse.Namespace, kind: str, rate: float, seed
     schedule = ["training.schedule.kind=constant"] if kind == "schedule_free" else []
     chosen = [f"training.optimizer={kind}", f"training.learning_rate={rate}", *schedule]
     config = run_config(folder / "read", seed, given.steps, given.windows, *chosen)
-    data, training = open_data(config), config.training
-    objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, seed)
-    optimizer = build_optimizer(objective, training)
-    update, began = [], time.process_time()
-    for step in range(training.steps):
-        views = data.micro_batches[step * training.global_batch].to("cpu").views
-        optimizer.zero_grad()
-        global_loss(objective(views), objective.counts(views)).backward()
-        nn.utils.clip_grad_norm_(objective.parameters(), training.max_grad_norm)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(training, step)
-        before = time.process_time()
-        optimizer.step()
-        update.append(time.process_time() - before)
-    step_ms = (time.process_time() - began) / training.steps * 1e3
-    if isinstance(optimizer, ScheduleFreeAdamW):
-        optimizer.swap()  # to the weights that are evaluated
-    loss = asked(objective, open_data(run_config(folder / "asked", 0, given.steps, given.windows)))
-    update_ms = statistics.median(update) * 1e3
-    frame.note(f"{kind} at {rate:g}, seed {seed}: {loss:.4f}, update {update_ms:.1f} of {step_ms:.1f} ms of CPU")
-    return Trained(loss, update_ms, step_ms)
+    done = small_runs.train(config, run_config(folder / "asked", 0, given.steps, given.windows))
+    update_ms = statistics.median(done.update_seconds) * 1e3
+    step_ms = done.cpu_seconds / given.steps * 1e3
+    frame.note(f"{kind} at {rate:g}, seed {seed}: {done.loss:.4f}, update {update_ms:.1f} of {step_ms:.1f} ms of CPU")
+    return Trained(done.loss, update_ms, step_ms)
 
 
 def parser() -> argparse.ArgumentParser:

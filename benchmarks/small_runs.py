@@ -6,6 +6,7 @@ the same windows, masks and first weights.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,18 @@ from pipeline.training.optimizer import build_optimizer
 from pipeline.training.positions import first_position
 from pipeline.training.random_ltd import schedule_clock
 from pipeline.training.schedule import step_plan
+from pipeline.training.schedule_free import ScheduleFreeAdamW
 
 WINDOW, ASKED = 126, 64
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's held-out loss, and what its steps took of the processor."""
+    """A run's held-out loss, what its steps took of the processor without reading, and each update by itself."""
 
     loss: float
     cpu_seconds: float
+    update_seconds: Sequence[float]
 
 
 def write_corpus(folder: Path, megabytes: float) -> None:
@@ -72,7 +75,7 @@ def train(config: RunConfig, question: RunConfig) -> Trained:
     objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
     optimizer, clock = build_optimizer(objective, training), schedule_clock(training.random_ltd, config.model.stacks)
     droppings = list(token_droppings(objective))
-    spent, sizes = 0.0, data.micro_batches.sizes
+    spent, updates, sizes = 0.0, list[float](), data.micro_batches.sizes
     for step in range(training.steps):
         views = data.micro_batches[first_position(step, sizes)].to("cpu").views
         started, plan = time.process_time(), step_plan(training, step, clock)
@@ -83,9 +86,13 @@ def train(config: RunConfig, question: RunConfig) -> Trained:
         nn.utils.clip_grad_norm_(objective.parameters(), training.max_grad_norm)
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate
+        before = time.process_time()
         optimizer.step()
+        updates.append(time.process_time() - before)
         spent += time.process_time() - started
-    return Trained(asked(objective, open_data(question)), spent)
+    if isinstance(optimizer, ScheduleFreeAdamW):
+        optimizer.swap()  # to the weights that are evaluated
+    return Trained(asked(objective, open_data(question)), spent, updates)
 
 
 @torch.no_grad()
