@@ -11,7 +11,8 @@ from typing import Any
 def child(module: str, *arguments: Any) -> dict[str, Any]:
     """The JSON object in the last line that `python -m MODULE` prints, and the `memory` of that process in GiB.
 
-    SystemExit with what it said when it fails. Memory is the resident size of the largest process, at its peak.
+    SystemExit with what it said when it fails. Memory is what the process says itself, or else the resident size of the
+    largest process, at its peak.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
     with tempfile.TemporaryFile() as errors:
@@ -23,4 +24,4 @@ def child(module: str, *arguments: Any) -> dict[str, Any]:
         if process.returncode:
             errors.seek(0)
             raise SystemExit(f"{' '.join(command)} failed:\n{errors.read().decode(errors='replace')[-4000:]}")
-    return {**json.loads(printed.splitlines()[-1]), "memory": usage.ru_maxrss / 2**20}
+    return {"memory": usage.ru_maxrss / 2**20, **json.loads(printed.splitlines()[-1])}

@@ -7,7 +7,8 @@
 3. medians over rounds and steps; tokens are those of input and target that are not padding
 
 `fixed_share_of_gemm_bound` is the time of the step's matrix products, timed alone (products.py), over that of the step.
-Memory is the resident size of the largest process, at its peak.
+Memory is the resident size of the largest process, at its peak. Where there is a GPU all train there, on one rank, also
+ours `without_graphs`, and memory is that of the tensors on it.
 """
 
 import argparse
@@ -19,9 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks import frame
 from benchmarks.children import child
 from benchmarks.train_step import corpus, ours
+from benchmarks.train_step.device import device_here
 from data_prep.shards import Dataset
 
 HERE = "benchmarks.train_step"
@@ -33,6 +37,11 @@ CONTENDERS = {
     "fixed": ("ours", "zero2", "half", "plain", "eager", "compiled"),
     "natural": ("ours", "eager", "compiled", "compiled_dynamic"),
 }
+ON_GPU = {
+    "fixed": ("ours", "without_graphs", "eager", "compiled"),
+    "natural": ("ours", "without_graphs", "eager", "compiled", "compiled_dynamic"),
+}
+OURS = ("ours", "zero2", "half", "plain", "without_graphs")
 Run = dict[str, Any]  # tokens_per_s, step_seconds, memory_gib, and what else a contender tells
 
 
@@ -54,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(given: argparse.Namespace) -> frame.Outcome:
     """Prepare, run the rounds, and compare."""
-    datasets = _prepared(given)
+    datasets, on_gpu = _prepared(given), device_here().type == "cuda"
     runs: dict[str, dict[str, list[Run]]] = {}
     for kind in given.kinds:
-        contenders = CONTENDERS[kind]
+        contenders = (ON_GPU if on_gpu else CONTENDERS)[kind]
         runs[kind] = {name: [] for name in contenders}
         for number in range(given.rounds):
             shift = number % len(contenders)
@@ -73,7 +82,10 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
             "parts"
         ]
         figures["products"] = _products(datasets["fixed"], given)
-    return frame.Outcome("train_step", figures, _ratios(runs, figures), GOALS, ("torch", "deepspeed", "transformers"))
+    name = "train_step_cuda" if on_gpu else "train_step"
+    if on_gpu:
+        figures["gpu"] = torch.cuda.get_device_name()
+    return frame.Outcome(name, figures, _ratios(runs, figures), GOALS, ("torch", "deepspeed", "transformers"))
 
 
 def _prepared(given: argparse.Namespace) -> dict[str, Path]:
@@ -82,7 +94,7 @@ def _prepared(given: argparse.Namespace) -> dict[str, Path]:
 
 
 def _run(name: str, kind: str, dataset: Path, given: argparse.Namespace) -> Run:
-    if name in ("ours", "zero2", "half", "plain"):
+    if name in OURS:
         return _run_ours(name, kind, dataset, given)
     options = {"window": given.window, "batch": given.batch, "threads": given.threads, "model": given.model}
     options |= {"warm-up": given.warm_up, "steps": given.steps}
@@ -105,9 +117,10 @@ def _run_ours(name: str, kind: str, dataset: Path, given: argparse.Namespace) ->
 
 def _run_folder(name: str, dataset: Path, given: argparse.Namespace) -> Path:
     half = max(1, given.threads // 2)
-    shares: dict[str, dict[str, int]] = {
+    shares: dict[str, dict[str, Any]] = {
         "zero2": {"ranks": 2, "zero_stage": 2, "threads_per_rank": half, "micro_batch": given.batch // 2},
         "half": {"threads_per_rank": half},
+        "without_graphs": {"cuda_graphs": False},
     }
     share = {"ranks": 1, "zero_stage": 1, "threads_per_rank": given.threads, **shares.get(name, {})}
     return ours.make_run(Path(tempfile.mkdtemp(prefix="train_step-")) / name, dataset, given, **share)
@@ -142,6 +155,8 @@ def _ratios(runs: dict[str, dict[str, list[Run]]], figures: dict[str, Any]) -> d
     ratios: dict[str, float | None] = dict.fromkeys(GOALS)
 
     def compare(ratio: str, kind: str, ours_: str, other: str, figure: str = "tokens_per_s") -> None:
+        if not {ours_, other} <= runs[kind].keys():
+            return
         pairs = zip(runs[kind][ours_], runs[kind][other], strict=True)
         ratios[ratio] = statistics.median(own[figure] / others[figure] for own, others in pairs)
 
@@ -151,11 +166,13 @@ def _ratios(runs: dict[str, dict[str, list[Run]]], figures: dict[str, Any]) -> d
         compare("memory_eager_vs_ours", "fixed", "eager", "ours", "memory_gib")
         compare("zero2_two_ranks_vs_one", "fixed", "zero2", "half")
         compare("plain_vs_deepspeed", "fixed", "ours", "plain")
+        compare("graphs_vs_none", "fixed", "ours", "without_graphs")
         seconds, bound = figures["fixed"]["ours"]["step_seconds"], figures["products"]
         ratios["fixed_share_of_gemm_bound"] = bound["seconds"] / seconds
         ratios["fixed_share_of_matmul"] = bound["gflop"] / seconds / bound["matmul_gflop_per_s"]
     if "natural" in runs:
         compare("natural_vs_eager", "natural", "ours", "eager")
+        compare("natural_graphs_vs_none", "natural", "ours", "without_graphs")
         for name in ("compiled", "compiled_dynamic"):
             compare(f"natural_vs_{name}", "natural", "ours", name)
         # The goal is about whichever way of compiling does better.

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.train_step.device import device_here, memory_of
 from launch.local import launch_local
 from pipeline.batch import Views
 from pipeline.config import RunConfig, load_config, load_run, save_config
@@ -56,7 +57,8 @@ def train(run_dir: Path) -> None:
         raise SystemExit(code)
     records = [record for record in read_metrics(config.train_dir / METRICS) if "step_seconds" in record]
     found = {name: [record[name] for record in records] for name in ("step_seconds", "data_wait")}
-    print(json.dumps({"seconds": found["step_seconds"], "data_wait": found["data_wait"]}))
+    memory = {"memory": records[-1]["gpu_memory_gib"]} if "gpu_memory_gib" in records[-1] else {}
+    print(json.dumps({"seconds": found["step_seconds"], "data_wait": found["data_wait"], **memory}))
 
 
 def count(run_dir: Path) -> None:
@@ -65,7 +67,7 @@ def count(run_dir: Path) -> None:
     data = open_data(config)
     used, rows = [], 0
     for step in range(config.training.steps):
-        views = [view for batch in _step(data, config, step) for view in batch.values()]
+        views = [view for batch in _step(data, config, step, torch.device("cpu")) for view in batch.values()]
         used.append(sum(int(view.cu_seqlens[-1]) for view in views))
         rows += sum(view.num_rows for view in views)
     print(json.dumps({"tokens": used, "padding": 1 - sum(used) / rows}))
@@ -75,13 +77,14 @@ def plain(run_dir: Path) -> None:
     """The same steps in a loop of plain torch."""
     config = load_run(run_dir)
     torch.set_num_threads(config.training.threads_per_rank or 1)
-    data = open_data(config)
+    data, device = open_data(config), device_here()
     objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
+    objective.to(device)
     masters = [parameter.detach().clone() for parameter in objective.parameters()]
     objective.bfloat16()
     optimizer = torch.optim.AdamW(masters, lr=1e-4, weight_decay=0.01, fused=True)
     seconds = []
-    for [views] in [_step(data, config, step) for step in range(config.training.steps)]:
+    for [views] in [_step(data, config, step, device) for step in range(config.training.steps)]:
         started = time.perf_counter()
         loss = global_loss(objective(views), objective.counts(views))
         loss.backward()
@@ -94,7 +97,7 @@ def plain(run_dir: Path) -> None:
                 parameter.copy_(master)
         loss.item()
         seconds.append(time.perf_counter() - started)
-    print(json.dumps({"seconds": seconds}))
+    print(json.dumps({"seconds": seconds, **memory_of(device)}))
 
 
 def parts(run_dir: Path) -> None:
@@ -102,7 +105,8 @@ def parts(run_dir: Path) -> None:
     config = load_run(run_dir)
     torch.set_num_threads(config.training.threads_per_rank or 1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511", "LOCAL_RANK": "0"}
-    rank = Rank(0, 1, 0, 1, torch.device("cpu"))
+    device = device_here()
+    rank = Rank(0, 1, 0, 1, device if device.type == "cpu" else torch.device("cuda", 0))
     join_process_group(rank)
     data = open_data(config)
     engine = build_engine(config, data, rank)
@@ -118,7 +122,7 @@ def parts(run_dir: Path) -> None:
         with clock["reading"].running():
             data.micro_batches.maker.gather(samples)
         with clock["masking"].running():  # reads the text once more, which is little
-            views = data.micro_batches.maker.apply(samples).to("cpu").views
+            views = data.micro_batches.maker.apply(samples).to(device).views
         with clock["forward"].running():
             terms = engine.forward(views)
         with clock["backward"].running():
@@ -140,12 +144,12 @@ def _timed(stopwatch: Stopwatch, call: Callable[..., Any]) -> Callable[..., Any]
     return timed
 
 
-def _step(data: Data, config: RunConfig, step: int) -> list[Views]:
+def _step(data: Data, config: RunConfig, step: int, device: torch.device) -> list[Views]:
     """The micro-batches of a step, those of all ranks."""
     training = config.training
     first = step * training.global_batch
     positions = range(first, first + training.global_batch, training.micro_batch)
-    return [data.micro_batches[position].to("cpu").views for position in positions]
+    return [data.micro_batches[position].to(device).views for position in positions]
 
 
 if __name__ == "__main__":

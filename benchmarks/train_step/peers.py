@@ -1,7 +1,7 @@
 """`python -m benchmarks.train_step.peers`: one process that trains transformers' T5 on ready-made batches.
 
 Prints a JSON line: seconds of each step after the warm-up, and how many real tokens it had. bfloat16 autocast over
-float32 weights, a tied head, AdamW in its fused form, gradients clipped: what a careful user would run on a CPU.
+float32 weights, a tied head, AdamW in its fused form, gradients clipped: what a careful user would run.
 
     eager             no compiler
     compiled          torch.compile, every batch of one shape
@@ -18,6 +18,7 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from benchmarks.train_step import corpus
+from benchmarks.train_step.device import device_here, memory_of
 from data_prep.shards import Dataset
 from pipeline.config import load_config
 from pipeline.model.config import ModelConfig, padded_vocab_size
@@ -41,11 +42,15 @@ def main() -> None:
     made = corpus.batches(given.kind, given.dataset, given.window, given.batch, count, one_shape)
     ours = load_config("t5_span", ["data.paths=[none]", f"model={given.model}"]).model
     model = model_like(ours, given.dataset)
-    seconds = _train(model, [{k: torch.from_numpy(v) for k, v in batch.items()} for batch in made], given.name)
+    device = device_here()
+    batches = [{k: torch.from_numpy(v).to(device) for k, v in batch.items()} for batch in made]
+    model.to(device)  # type: ignore[arg-type]
+    seconds = _train(model, batches, given.name)
     timed = made[given.warm_up :]
     padded = sum(batch["input_ids"].size + batch["labels"].size for batch in timed)
     real = [corpus.real_tokens(batch) for batch in timed]
-    print(json.dumps({"seconds": seconds[given.warm_up :], "tokens": real, "padding": 1 - sum(real) / padded}))
+    found = {"seconds": seconds[given.warm_up :], "tokens": real, "padding": 1 - sum(real) / padded}
+    print(json.dumps(found | memory_of(device)))
 
 
 def model_like(ours: ModelConfig, dataset: Path) -> T5ForConditionalGeneration:
@@ -67,7 +72,7 @@ def compiled(model: T5ForConditionalGeneration, name: str) -> Any:
 
 def backward(forward: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """The loss of a batch, whose gradients are added to those of the model."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(batch["labels"].device.type, torch.bfloat16):
         loss: torch.Tensor = forward(**batch).loss
     loss.backward()
     return loss

@@ -6,7 +6,6 @@ blocks (all with one bias; local ones with their own pattern and rotation), a la
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from pipeline.batch import Batch
 from pipeline.kernels.attention import IntervalPattern
@@ -14,11 +13,13 @@ from pipeline.model.attention import Sight
 from pipeline.model.blocks import Block
 from pipeline.model.config import ModelConfig
 from pipeline.model.dropout import RowDropout
+from pipeline.model.layers import Layers
 from pipeline.model.norm import build_norm
 from pipeline.model.position_config import PositionConfig
 from pipeline.model.positions import build_positions
 from pipeline.model.positions.randomized import RandomizedPositions
-from pipeline.model.token_dropping import TokenDropping, view_of_rows
+from pipeline.model.replay import Replayed
+from pipeline.model.token_dropping import TokenDropping
 
 
 class Transformer(nn.Module):
@@ -48,13 +49,13 @@ class Transformer(nn.Module):
             self.embedding_norm = build_norm(config) if config.layers.embedding_norm else nn.Identity()
             self.dropout_inputs = RowDropout(config.dropout_rate)
         bare = reads_embeddings and config.layers.bare_first_norm
-        self.blocks = nn.ModuleList(
+        self.blocks = Layers(
             Block(config, has_cross_attention, bare=bare and number == 0) for number in range(num_layers)
         )
+        self.replayed: Replayed | None = None
         self.dropping = TokenDropping(num_layers) if drops_tokens else None
         self.norm = build_norm(config) if config.layers.norm_first else nn.Identity()
         self.dropout_outputs = RowDropout(config.dropout_rate if config.layers.output_dropout else 0.0)
-        self.activation_checkpointing = False
 
     def forward(
         self,
@@ -79,46 +80,28 @@ class Transformer(nn.Module):
         if self.reads_embeddings:
             x_TW = self.inputs(x_TW, view)
         kept = self.dropping.kept(view) if self.dropping else [None] * len(self.blocks)
-        for number, (block, rows_K) in enumerate(zip(self.blocks, kept, strict=True)):
-            seen = local if local and self.config.is_local(number) else sight
-            if rows_K is None:
-                x_TW = self._run(block, x_TW, view, seen, memory_SW, memory_sight, source_TW)
-            else:
-                x_TW = self._run_on(rows_K, block, x_TW, view, seen, memory_SW, memory_sight)
-            if taps is not None:
-                taps.append(x_TW)
-        return self.dropout_outputs(self.norm(x_TW), view)
+        sights = [local if local and self.config.is_local(number) else sight for number in range(len(self.blocks))]
+        drops = any(rows_K is not None for rows_K in kept)  # how many rows, changes too often to be recorded
+        run = self.blocks if drops or self.replayed is None else self.replayed
+        states = run(x_TW, view, sights, kept, memory_SW, memory_sight, source_TW, taps is not None)
+        if taps is not None:
+            taps.extend(states)
+        return self.dropout_outputs(self.norm(states[-1]), view)
 
     def inputs(self, x_TW: torch.Tensor, view: Batch) -> torch.Tensor:
         """What the first block reads [T, W] of the embedded rows: their places in them, normalised, dropped."""
         return self.dropout_inputs(self.embedding_norm(self.positions.inputs(x_TW, view)), view)
 
-    def _run_on(
-        self,
-        rows_K: torch.Tensor,
-        block: nn.Module,
-        x_TW: torch.Tensor,
-        view: Batch,
-        sight: Sight,
-        memory_SW: torch.Tensor | None,
-        memory_sight: Sight | None,
-    ) -> torch.Tensor:
-        """The block over these rows alone; the others stay as they are."""
-        part = view_of_rows(view, rows_K)
-        seen = sight.of_rows(rows_K, view, part.cu_seqlens)
-        memory_seen = memory_sight and memory_sight.of_queries(rows_K)
-        done_KW = self._run(block, x_TW.index_select(0, rows_K), part, seen, memory_SW, memory_seen)
-        return x_TW.index_copy(0, rows_K, done_KW)
-
-    def _run(self, block: nn.Module, *arguments: object) -> torch.Tensor:
-        if self.activation_checkpointing and torch.is_grad_enabled():
-            # Dropout has no state, so there is no generator to put back for the second forward.
-            return checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
-        return block(*arguments)
-
 
 def set_activation_checkpointing(model: nn.Module, enabled: bool) -> None:
     """Keep only each block's input for backward, in every stack of `model`, and run its forward again there."""
     for module in model.modules():
-        if isinstance(module, Transformer):
+        if isinstance(module, Layers):
             module.activation_checkpointing = enabled
+
+
+def set_cuda_graphs(model: nn.Module, enabled: bool) -> None:
+    """Record the kernels of every stack of `model` in training on a GPU, and replay them (pipeline/model/replay.py)."""
+    for module in model.modules():
+        if isinstance(module, Transformer):
+            module.replayed = Replayed(module.blocks) if enabled else None

@@ -94,6 +94,9 @@ class TrainingConfig(Section):
     """Middle layers train on a random share of the tokens that grows by step (pipeline/training/random_ltd.py)."""
 
     activation_checkpointing: bool = False
+    cuda_graphs: bool | None = None
+    """Kernels of the layers are recorded once and replayed (pipeline/model/replay.py). Default: on a GPU, below ZeRO
+    stage 3."""
     evaluate_every: PositiveInt | None = None
     """Held-out loss every so many steps (default: only before the first step and after the last)."""
     evaluate: ProbesConfig = ProbesConfig()
@@ -134,6 +137,11 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"schedule.warmup_steps is {self.schedule.warmup_steps} and schedule.warmup_ratio is "
                 f"{self.schedule.warmup_ratio}: give one of them"
+            )
+        if self.cuda_graphs and self.zero_stage == 3:
+            raise ValueError(
+                "cuda_graphs is true and zero_stage is 3, whose weights are not there between layers: take stage 2 or "
+                "less, or cuda_graphs=false"
             )
         if self.random_ltd is not None and self.random_ltd.full_at_step > self.steps:
             raise ValueError(

@@ -35,6 +35,7 @@ from pipeline.training.rms_adamw import RmsScaledAdamW
 from pipeline.training.schedule_free import ScheduleFreeAdamW
 from pipeline.training.stopwatch import Stopwatch
 from pipeline.training.update_gate import Judge, UpdateGate
+from pipeline.training.zero_norm import measure_without_copies
 
 Terms = dict[str, tuple[Tensor, int]]
 
@@ -56,6 +57,8 @@ class Engine:
         self._freeze_at_first(objective, config)
         self.deepspeed = _initialize(objective, config, rank, overrides or {})
         _reduce_nothing_alone(self.deepspeed, rank)
+        if self.zero_stage in (1, 2):
+            measure_without_copies(self.deepspeed.optimizer)
         self._objective: Any = self.module
         self.forward_time = Stopwatch(rank.device)
         _create_moments(self.deepspeed)

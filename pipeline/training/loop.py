@@ -57,6 +57,8 @@ class StepReport:
     """Gradient norms by part and sizes of logits (pipeline/training/observing.py), in steps that are logged."""
     kept_share: float | None = None
     """Of the tokens in the middle layers, where the run drops any."""
+    gpu_memory_gib: float | None = None
+    """The most that this rank's tensors took of its GPU so far."""
 
 
 Hook = Callable[[StepReport], None]
@@ -120,6 +122,7 @@ def train_steps(
             trouble=judgement.trouble,
             statistics=engine.statistics(),
             kept_share=plan.kept_share,
+            gpu_memory_gib=engine.rank.gpu_memory_gib,
         )
         for hook in hooks:
             hook(report)

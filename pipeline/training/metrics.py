@@ -14,7 +14,7 @@ on resume the file is cut back to the resumed step.
 `step` counts updates done; `loss` is that of the batch before the update. `tokens` are rows of all views, `flops` those
 of a step on all ranks (pipeline/training/throughput.py). Every `log_every` steps `views` are statistics of the masks,
 `statistics` those of gradients and logits (observing.py). `trouble` is in steps that stood out (trouble.py).
-Where middle layers drop tokens, `kept_share` is what they keep.
+Where middle layers drop tokens, `kept_share` is what they keep; on a GPU `gpu_memory_gib` is the most its tensors took.
 """
 
 import json
@@ -93,6 +93,7 @@ def step_record(report: StepReport) -> dict[str, Any]:
         "data_wait": report.data_wait_seconds / report.seconds,
         "step_seconds": report.seconds,
         **({} if report.kept_share is None else {"kept_share": report.kept_share}),
+        **({} if report.gpu_memory_gib is None else {"gpu_memory_gib": report.gpu_memory_gib}),
     }
 
 

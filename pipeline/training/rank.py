@@ -35,6 +35,11 @@ class Rank:
         """Rank 0 writes what is written once: metrics, progress, manifests."""
         return self.index == 0
 
+    @property
+    def gpu_memory_gib(self) -> float | None:
+        """The most that tensors of this process took of its GPU at once; None on a CPU."""
+        return torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else None
+
 
 def rank_from_environment() -> Rank:
     """This process's rank. InputError when the environment is not a launcher's."""

@@ -43,6 +43,7 @@ from pipeline.training.history import History
 from pipeline.training.hooks import Evaluation, HealthReport, Reports
 from pipeline.training.loader import RankPositions, load_steps
 from pipeline.training.loop import Hook, Progress, train_steps
+from pipeline.training.memory import no_memory
 from pipeline.training.probing import Probing
 from pipeline.training.profile_request import requested_profile
 from pipeline.training.profiling import Profiler, Rates
@@ -73,6 +74,8 @@ def train_rank(run_dir: Path, output: TextIO) -> None:
     join_process_group(rank)
     try:
         Session(config, data, rank, threads, stop, output).run()
+    except torch.OutOfMemoryError as error:
+        raise SpanwrightError(no_memory(config.training, rank)) from error
     finally:
         dist.destroy_process_group()
 

@@ -33,6 +33,8 @@ class TensorBoard:
         }
         if report.kept_share is not None:
             scalars["training/kept_share"] = report.kept_share
+        if report.gpu_memory_gib is not None:
+            scalars["speed/gpu_memory_gib"] = report.gpu_memory_gib
         scalars |= {f"views/{name}": value for name, value in views.items()} | report.statistics
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)

@@ -121,7 +121,7 @@ def test_states_and_gradients_are_those_of_the_dense_layers_that_hide_what_is_dr
     keep(model, 0.4)
     states, found = gradients(model, views)
     for stack in (model.encoder, model.decoder):
-        monkeypatch.setattr(stack, "_run_on", Dense(stack).forward)
+        monkeypatch.setattr(stack.blocks, "_run_on", Dense(stack).forward)
     dense_states, expected = gradients(model, views)
     torch.testing.assert_close(states, dense_states, rtol=1e-4, atol=1e-4)  # float32 sums in another order
     assert found.keys() == expected.keys()

@@ -1,4 +1,4 @@
-"""A whole run on a GPU, where there is one: masks of workers and of the device, twice, and resumed, the same bits."""
+"""A whole run on a GPU, where there is one: masked here or there, kernels recorded or not, resumed: the same bits."""
 
 import shutil
 from pathlib import Path
@@ -24,6 +24,14 @@ def trained(make_run, launch) -> Path:
 
 def test_on_a_gpu_masks_of_the_device_train_to_the_same_bits(trained, make_run, launch):
     run_dir = make_run(masking="device", **SHOWN)
+    done = launch(run_dir, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert losses(run_dir) == losses(trained)
+    assert result(run_dir) == result(trained)
+
+
+def test_on_a_gpu_recorded_kernels_train_to_the_same_bits(trained, make_run, launch):
+    run_dir = make_run(cuda_graphs=False, **SHOWN)
     done = launch(run_dir, timeout=600)
     assert done.returncode == 0, done.stderr
     assert losses(run_dir) == losses(trained)
