@@ -20,6 +20,7 @@ from pipeline.training.assembly import HELDOUT
 
 Tokens = npt.NDArray[np.integer]
 LANGUAGE, PAIR = "lang", "pair"
+TOP_FOLDER = "(top folder)"  # the source of files that lie in none
 MOST_DOCUMENTS = 2000
 _MOST_CHUNKS = 32
 
@@ -112,11 +113,11 @@ class Texts:
 
 
 def source_of(document_id: str) -> str:
-    """The file of records that a document is one of, or the folder its own file lies in ("." for none)."""
+    """The file of records that a document is one of, or the folder its own file lies in."""
     file, _, record = document_id.rpartition(":")
     if file and record.isdecimal():
         return file
-    return document_id.rpartition("/")[0] or "."
+    return document_id.rpartition("/")[0] or TOP_FOLDER
 
 
 def _spread(num_chunks: int) -> Sequence[int]:

@@ -98,8 +98,8 @@ def test_every_recipe_tells_its_groups(recipe: str, dataset: Path, tmp_path: Pat
         ("py.jsonl:334389", "py.jsonl"),
         ("json/decoder.py", "json"),
         ("a/b/c.txt", "a/b"),
-        ("lone.txt", "."),
-        ("a:b", "."),
+        ("lone.txt", "(top folder)"),
+        ("a:b", "(top folder)"),
     ],
 )
 def test_a_documents_source_is_its_file_of_records_or_its_folder(document: str, source: str) -> None:
