@@ -120,13 +120,21 @@ def _best_fit(lengths: np.ndarray, window: int, max_pieces: int) -> np.ndarray:
 
 
 def _plan_concat(boundaries: np.ndarray, window: int, max_pieces: int) -> Windows:
-    cuts = [0]  # starts of windows, then the end of the chunk
-    edges, document = boundaries.tolist(), 0  # edges[document] <= cuts[-1] < edges[document + 1]
+    cuts = np.append(np.arange(0, boundaries[-1], window), boundaries[-1])
+    inside = np.searchsorted(boundaries, cuts[1:], side="left") - np.searchsorted(boundaries, cuts[:-1], side="right")
+    if inside.max() >= max_pieces:  # else every window is full
+        cuts = np.array(_cuts_of_few_pieces(boundaries.tolist(), window, max_pieces))
+    points = np.union1d(boundaries, cuts)
+    offsets = np.searchsorted(points, cuts)
+    return Windows(points[:-1].astype(np.int32), points[1:].astype(np.int32), offsets.astype(np.int32))
+
+
+def _cuts_of_few_pieces(edges: list[int], window: int, max_pieces: int) -> list[int]:
+    """Where windows of at most `max_pieces` pieces start, then the end of the chunk."""
+    cuts, document = [0], 0  # edges[document] <= cuts[-1] < edges[document + 1]
     while cuts[-1] < edges[-1]:
         stop = min(cuts[-1] + window, edges[min(document + max_pieces, len(edges) - 1)])
         while edges[document + 1] <= stop and document + 2 < len(edges):
             document += 1
         cuts.append(stop)
-    points = np.union1d(boundaries, cuts)
-    offsets = np.searchsorted(points, cuts)
-    return Windows(points[:-1].astype(np.int32), points[1:].astype(np.int32), offsets.astype(np.int32))
+    return cuts

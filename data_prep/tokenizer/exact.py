@@ -51,9 +51,7 @@ def exact_pieces(model: Model) -> ExactPieces | str:
     cost_limit = _EXACT_STEPS - longest * unknown_cost  # a place inside a piece of the best path costs that much more
     if cost_limit <= 0:
         return "scores are too low"
-    spelled = (
-        model.spellings() if model.proto.normalizer_spec.escape_whitespaces else list(map(str.encode, model.pieces))
-    )
+    spelled = model.spellings if model.proto.normalizer_spec.escape_whitespaces else list(map(str.encode, model.pieces))
     return ExactPieces(
         spellings=tuple(spelled[index] for index in matching),
         ids=np.array(matching, dtype=np.int32),

@@ -3,6 +3,7 @@
 Asking SentencePiece or the protobuf for one piece after another takes longer than loading the model does.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ class Model:
     scores: list[float]
 
     @classmethod
+    @functools.lru_cache(maxsize=1)  # a model of a user's own is looked at before it is loaded
     def parse(cls, model: bytes) -> "Model":
         """Take a serialized model apart; ValueError if it is not one."""
         try:
@@ -38,6 +40,7 @@ class Model:
         wanted = self.proto.SentencePiece.Type.Value(name)
         return [found == wanted for found in self.types]
 
+    @functools.cached_property
     def spellings(self) -> list[bytes]:
         """What each id stands for in a text, in UTF-8; nothing for control symbols."""
         spelled = [piece.replace(WORD_MARK, " ").encode() for piece in self.pieces]

@@ -24,38 +24,58 @@ struct Pairs {
   int32_t count = 0, num_units = 0, places[kMostPairs];
 };
 
-// Whether any of `count` bytes is no ASCII, or a control character that is removed or replaced.
-inline bool AnyOdd(const uint8_t* at, int64_t count) {
-  uint8_t odd = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const uint8_t byte = at[i];
-    odd |= (byte >= 0x7F) | ((byte < 0x20) & (byte != '\t') & (byte != '\n') & (byte != '\f'));
+constexpr int64_t kBlock = 64, kStride = 8;
+
+// Which of up to kBlock bytes are no ASCII, or a control character that is removed or replaced.
+class OddBytes {
+ public:
+  OddBytes(const uint8_t* at, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      const uint8_t byte = at[i];
+      odd_[i] = (byte >= 0x7F) | ((byte < 0x20) & (byte != '\t') & (byte != '\n') & (byte != '\f'));
+    }
+    std::memset(odd_ + count, 1, kStride);  // where a search ends
   }
-  return odd;
-}
+
+  // The first from `place` on; their number where there is none.
+  int64_t Next(int64_t place) const {
+    uint64_t eight;
+    for (;; place += kStride) {
+      std::memcpy(&eight, odd_ + place, kStride);
+      if (eight) return place + __builtin_ctzll(eight) / 8;
+    }
+  }
+
+ private:
+  uint8_t odd_[kBlock + kStride];
+};
 
 class Scan {
  public:
   Scan(const Tables& tables, Pairs* pairs) : tables_(tables), pairs_(pairs) {}
 
   int32_t Needs(const uint8_t* at, const uint8_t* end) {
-    constexpr int64_t kBlock = 64;
     while (at < end) {
-      const int64_t block = std::min<int64_t>(kBlock, end - at);
-      if (!AnyOdd(at, block)) {
-        Unit(at[0]);  // the only one with a neighbour before it that may be no ASCII
-        before_ = at[block - 1];
-        num_units_ += block - 1;
-        at += block;
-        continue;
+      const int64_t count = std::min(kBlock, end - at);
+      const OddBytes odd(at, count);
+      for (const uint8_t *const begin = at, *const stop = at + count; at < stop;) {
+        const uint8_t* const next = begin + odd.Next(at - begin);
+        if (at < next) Plain(at, next);
+        at = next < stop ? Character(next) : next;
       }
-      for (const uint8_t* const stop = at + block; at < stop;) at = Character(at);
     }
     pairs_->num_units = static_cast<int32_t>(num_units_);
     return needs_;
   }
 
  private:
+  // ASCII: only the first has a neighbour before it with which it may be a pair.
+  void Plain(const uint8_t* at, const uint8_t* end) {
+    Unit(at[0]);
+    before_ = end[-1];
+    num_units_ += end - at - 1;
+  }
+
   const uint8_t* Character(const uint8_t* at) {
     const uint32_t lead = at[0];
     if (lead < 0x80) return Unit(lead), at + 1;

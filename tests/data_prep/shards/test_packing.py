@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.shards.packing import PACKINGS, Windows, plan_windows
+from data_prep.shards.packing import PACKINGS, Windows, _cuts_of_few_pieces, plan_windows
 
 lengths = st.lists(st.one_of(st.integers(0, 12), st.integers(0, 300)), max_size=60)
 
@@ -62,6 +62,14 @@ def test_document_packing_of_a_small_chunk_is_what_a_person_would_do():
 def test_concat_packing_of_a_small_chunk_is_what_a_person_would_do():
     plan = plan_windows(offsets([5, 3, 12, 7, 3, 0, 1]), 10, "concat", 8)
     assert pieces(plan) == [[(0, 5), (5, 8), (8, 10)], [(10, 20)], [(20, 27), (27, 30)], [(30, 31)]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(lengths.filter(any), st.integers(1, 400), st.integers(1, 9))
+def test_concat_packing_counts_pieces_only_where_that_matters_and_cuts_the_same(docs, window, max_pieces):
+    plan = pieces(plan_windows(offsets(docs), window, "concat", max_pieces))
+    cuts = _cuts_of_few_pieces(np.unique(offsets(docs)).tolist(), window, max_pieces)
+    assert [(group[0][0], group[-1][1]) for group in plan] == list(pairwise(cuts))
 
 
 def test_concat_packing_starts_a_new_window_where_a_piece_too_many_would_begin():
