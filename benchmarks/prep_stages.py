@@ -20,7 +20,7 @@ from data_prep.sources import Document, read
 from data_prep.sources.inputs import find_inputs
 from data_prep.stages import clean, dedup
 from data_prep.tally import Contents
-from data_prep.tasks.tokenize import UnitShards
+from data_prep.tasks.splits import shard_writer
 from data_prep.tokenizer import Tokenizer
 
 
@@ -86,8 +86,7 @@ def _write(documents: list[Document], path: Path) -> None:
 
 def _write_shards(config: DataConfig, tokenizer: Tokenizer, documents: list[TokenizedDocument], folder: Path) -> None:
     folder.mkdir()
-    dtype = token_dtype(tokenizer.vocab_size)
-    with UnitShards(folder, dtype, config.shards, config.shards.window_sizes) as shards:
+    with shard_writer(folder, token_dtype(tokenizer.vocab_size), config.shards) as shards:
         for document in documents:
             shards.add("train", document)
         shards.close()

@@ -151,22 +151,20 @@ class Build:
         decided = tuple(
             (stage, self._reducer.decide(stage, self._observed(stage, tokenized))) for stage in self._finishes
         )
-        pairs = zip(tokenized.tasks, map(shard_entries, tokenized.records), strict=True)
-        staged_columns = self._config.columns.model_copy(update={"weight": None})
+        pairs = zip(tokenized.tasks, (record["chunks"] for record in tokenized.records), strict=True)
+        columns = column_types(self._config.columns.model_copy(update={"weight": None}))
         tasks = [
             FinishTask(
                 tokenized=task.id,
-                entries=entries,
+                splits=tuple(chunks),
                 unit=unit,
                 finishes=decided,
-                tokenizer_folder=tokenizer.folder.name,
-                tokenizer=tokenizer.digest,
                 vocab_size=tokenizer.vocab_size,
                 shards=self._config.shards,
-                columns=column_types(staged_columns),
-                size=sum(entry.size for entry in entries.values()),
+                columns=columns,
+                size=sum(stored["bytes"] for stored in chunks.values()),
             )
-            for unit, (task, entries) in enumerate(pairs)
+            for unit, (task, chunks) in enumerate(pairs)
         ]
         records = self._waves.run(tasks)
         return [

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from data_prep.errors import CorruptionError
 from data_prep.plan import SMALLEST_AUTO_SPLIT
 from data_prep.progress import Progress
 from data_prep.shards import ShardEntry, canonical
 from data_prep.tasks import PassTask, Task, TrainTask, perform
-from data_prep.work import WorkFolder, file_digest
+from data_prep.work import WorkFolder, result_digest
 
 QUICK_BYTES = SMALLEST_AUTO_SPLIT  # of input
 
@@ -122,7 +123,12 @@ def _files_stand(folder: Path, record: Record) -> bool:
 
 
 def _has_digest(path: Path, digest: str) -> bool:
-    return path.is_file() and not path.is_symlink() and file_digest(path) == digest
+    if not path.is_file() or path.is_symlink():
+        return False
+    try:
+        return result_digest(path) == digest
+    except CorruptionError:
+        return False
 
 
 def _shown(task: Task) -> str:
@@ -135,7 +141,7 @@ def _shown(task: Task) -> str:
 
 def _counts(task: Task, record: Record) -> tuple[int, int, int]:
     """Documents, tokens and errors (documents that could not be read) of a task's result, as far as it has any."""
-    shards = record.get("shards", {}).values()
+    shards = [*record.get("shards", {}).values(), *record.get("chunks", {}).values()]
     num_documents = record.get("documents", 0) + sum(shard["documents"] for shard in shards)
     num_errors = sum(row["count"] for row in record.get("bad", {}).values())
     return num_documents, sum(shard["tokens"] for shard in shards), num_errors

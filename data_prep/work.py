@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
+from data_prep.blocks import SUFFIX, blocks_digest
 from data_prep.errors import InputError
 from data_prep.shards import canonical
 from data_prep.shards.files import named_errors, place, publish, staged_bytes
@@ -121,6 +122,11 @@ class WorkFolder:
 
     def _record_path(self, task_id: str) -> Path:
         return self._records / f"{task_id}.json"
+
+
+def result_digest(path: Path) -> str:
+    """What a record says of a file: that of `blocks`, where it is one of those; CorruptionError when it is damaged."""
+    return blocks_digest(path) if path.suffix == SUFFIX else file_digest(path)
 
 
 def file_digest(path: Path) -> str:

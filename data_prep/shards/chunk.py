@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from data_prep.shards.columns import offsets_name
+from data_prep.shards.columns import Column, offsets_name
 from data_prep.shards.manifest import TokenDtype
 from data_prep.shards.names import check_column_name
 
@@ -52,6 +52,20 @@ class Chunk:
             check_column_name(name)
             if name not in offsets:
                 self._check_column(name, column)
+
+    def documents(self, columns: Mapping[str, Column]) -> Iterator[TokenizedDocument]:
+        """The documents in order, each with its part of every column. `columns` says what they are."""
+        per = {name: self._bounds(name, column.per) for name, column in columns.items()}
+        docs = self.docs.tolist()
+        for number, document_id in enumerate(self.ids):
+            parts = {name: self.columns[name][slice(*bounds[number : number + 2])] for name, bounds in per.items()}
+            yield TokenizedDocument(document_id, self.tokens[slice(*docs[number : number + 2])], parts)
+
+    def _bounds(self, name: str, per: str) -> list[int]:
+        """Where each document's part of a column begins, and the last one's ends."""
+        if per == "span":
+            return self.columns[offsets_name(name)].tolist()
+        return self.docs.tolist() if per == "token" else list(range(len(self.docs)))
 
     def _check_column(self, name: str, column: np.ndarray) -> None:
         if column.ndim == 2:
@@ -117,11 +131,10 @@ class ChunkBuilder:
 
     def _stored(self, documents: Sequence[TokenizedDocument]) -> np.ndarray:
         joined = np.concatenate([document.token_ids for document in documents])
-        stored = joined.astype(self._dtype, copy=False)
-        if not np.array_equal(stored, joined):
+        if len(joined) and not 0 <= joined.min() <= joined.max() <= np.iinfo(self._dtype).max:
             wrong = next(d.id for d in documents if not np.array_equal(d.token_ids.astype(self._dtype), d.token_ids))
             raise ValueError(f"document {wrong!r} has token ids that do not fit {self._dtype}")
-        return stored
+        return joined.astype(self._dtype, copy=False)
 
 
 def build_chunks(

@@ -99,23 +99,13 @@ class MappedChunk:
         return self._shard.span_offsets(self._number, name)
 
     def whole(self) -> Chunk:
-        """Everything at once, as `ShardWriter.add` takes it."""
+        """Everything at once."""
         names = stored_names(self._shard.columns)
         return Chunk(self.tokens, self.docs, self.ids, {name: self._shard.column(self._number, name) for name in names})
 
     def documents(self) -> Iterator[TokenizedDocument]:
         """The documents in order, each with its part of every column."""
-        per = {name: self._bounds(column.per, name) for name, column in self._shard.columns.items()}
-        docs, tokens = self.docs.tolist(), self.tokens
-        for number, document_id in enumerate(self.ids):
-            columns = {name: self.column(name)[slice(*bounds[number : number + 2])] for name, bounds in per.items()}
-            yield TokenizedDocument(document_id, tokens[slice(*docs[number : number + 2])], columns)
-
-    def _bounds(self, per: str, name: str) -> list[int]:
-        """Where each document's part of a column begins, and the last one's ends."""
-        if per == "span":
-            return self.span_offsets(name).tolist()
-        return self.docs.tolist() if per == "token" else list(range(len(self.docs)))
+        return self.whole().documents(self._shard.columns)
 
 
 class Split:

@@ -63,8 +63,8 @@ class Document:
 
     @classmethod
     def stored(cls, *, utf8: bytes | Callable[[], bytes], **fields: Any) -> "Document":
-        """A Document of which `fields` are known (also `num_bytes`, `num_chars`, `sha256`). Its text is decoded when it
-        is asked for, and its bytes may be read only then.
+        """A Document of which `fields` are known (also `num_bytes`, `num_chars`, `sha256`). Without `text`, that is
+        decoded when it is asked for, and the bytes may be read only then.
         """
         document = object.__new__(cls)
         document.__dict__.update(fields, **{"utf8": utf8} if isinstance(utf8, bytes) else {"_read": utf8})
@@ -176,12 +176,14 @@ class Place(NamedTuple):
         for what, name in (("id", id), ("language", lang), ("pair", pair)):
             if name and not name.isascii() and (error := _surrogate(name)):
                 return self.bad("undecodable", f"the {what} is {_not_unicode(error)}")
-        document = Document(id, text, self.file.name, lang, pair, dict(meta or {}))
         try:
-            length = document.num_bytes
+            utf8 = text.encode()
         except UnicodeEncodeError as error:
             return self.bad("undecodable", _not_unicode(error))
-        return self.too_long(length) if length > self.limit else document
+        if len(utf8) > self.limit:
+            return self.too_long(len(utf8))
+        named = {"id": id, "source": self.file.name, "lang": lang, "pair": pair, "meta": dict(meta or {})}
+        return Document.stored(utf8=utf8, text=text, num_bytes=len(utf8), **named)
 
 
 def _surrogate(name: str) -> UnicodeEncodeError | None:

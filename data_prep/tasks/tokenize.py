@@ -1,4 +1,4 @@
-"""Tokenize a unit: its train and held-out shards, with the columns asked for, and what token observers saw."""
+"""Tokenize a unit: its splits with the columns asked for, as shards or for finishes, and what token observers saw."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -16,17 +16,13 @@ from data_prep.errors import InputError
 from data_prep.finish import finish_module
 from data_prep.finish.finish import TokenizedDocument, TokenObserver
 from data_prep.plan import VERSIONS, Stage, task_id
-from data_prep.shards import Chunk, ChunkBuilder, ShardEntry, ShardWriter, token_dtype
-from data_prep.shards.manifest import TokenDtype
-from data_prep.shards.names import index_path, tar_path
+from data_prep.shards import token_dtype
 from data_prep.sources.document import Document
 from data_prep.tally import group_hash
 from data_prep.tasks.passes import DocumentsFile
+from data_prep.tasks.splits import SPLITS, chunk_writer, shard_writer
 from data_prep.tokenizer.tokenizer import Tokenizer
 from data_prep.work import WorkFolder
-
-SPLITS = ("train", "heldout")
-_MOST_WAITING = 64  # documents
 
 
 @dataclass(frozen=True)
@@ -63,36 +59,31 @@ class TokenizeTask:
 
 
 def run(task: TokenizeTask, work: WorkFolder) -> dict[str, Any]:
-    """Write the unit's shards, one for each split that has documents; the record holds their manifest entries."""
+    """Write the unit's shards (the record holds their manifest entries) or, where there are finishes, chunks."""
     tokenizer = _tokenizer(work.folder(task.tokenizer_folder), task.tokenizer)
     observers: dict[str, TokenObserver] = {
         stage.kind: finish_module(stage.kind).observer(stage.config, tokenizer.vocab_size) for stage in task.finishes
     }
-    window_sizes = () if task.finishes else task.shards.window_sizes
-    counts = LanguageTokens(tokenizer.special.unk)
-    with UnitShards(work.new_folder(task.id), token_dtype(tokenizer.vocab_size), task.shards, window_sizes) as shards:
+    counts = LanguageTokens(tokenizer)
+    new_writer = chunk_writer if task.finishes else shard_writer
+    folder, dtype = work.new_folder(task.id), token_dtype(tokenizer.vocab_size)
+    with new_writer(folder, dtype, task.shards) as writer:
         documents = task.documents.documents(work)
         for document, token_ids, columns in annotated(_encoded(documents, tokenizer), tokenizer, task.columns):
             heldout = group_hash(document) <= task.heldout_limit
             if heldout:  # few, so they wait long for their chunk: as views they would keep what was encoded with them
                 token_ids, columns = token_ids.copy(), {name: column.copy() for name, column in columns.items()}
-            shards.add(SPLITS[heldout], TokenizedDocument(document.id, token_ids, columns))
+            writer.add(SPLITS[heldout], TokenizedDocument(document.id, token_ids, columns))
             counts.add(document, token_ids)
             if not heldout:
                 for observer in observers.values():
                     observer.add(document, token_ids)
-        entries, files = shards.close()
+        record = writer.close()
     observed, observations = {}, dict[str, dict[str, str]]()
     for kind, observer in observers.items():
         observed[kind], observations[kind] = work.adopt(task.id, f"observed-{kind}", observer.save)
-        files |= observations[kind]
-    return {
-        "shards": {split: entry.model_dump() for split, entry in entries.items()},
-        "languages": counts.record(),
-        "observed": observed,
-        "observations": observations,
-        "files": files,
-    }
+        record["files"] |= observations[kind]
+    return {**record, "languages": counts.record(), "observed": observed, "observations": observations}
 
 
 def _encoded(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[tuple[Document, np.ndarray]]:
@@ -112,10 +103,9 @@ def _tokenizer(folder: Path, digest: str) -> Tokenizer:
 class LanguageTokens:
     """Documents, characters, bytes, tokens and unknown tokens by language."""
 
-    def __init__(self, unknown: int) -> None:
-        self._unknown = unknown
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._unknown = tokenizer.special.unk if tokenizer.may_yield_unknown else None
         self._rows: dict[str, list[int]] = {}
-        self._waiting: list[tuple[list[int], np.ndarray]] = []  # to look for unknown tokens in many documents at once
 
     def add(self, document: Document, token_ids: np.ndarray) -> None:
         """Count a document."""
@@ -124,57 +114,9 @@ class LanguageTokens:
         row[1] += document.num_chars
         row[2] += document.num_bytes
         row[3] += len(token_ids)
-        self._waiting.append((row, token_ids))
-        if len(self._waiting) == _MOST_WAITING:
-            self._look()
+        if self._unknown is not None:
+            row[4] += int(np.count_nonzero(token_ids == self._unknown))
 
     def record(self) -> dict[str, list[int]]:
         """Plain JSON."""
-        self._look()
         return dict(sorted(self._rows.items()))
-
-    def _look(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting and (np.concatenate([ids for _, ids in waiting]) == self._unknown).any():
-            for row, ids in waiting:
-                row[4] += int(np.count_nonzero(ids == self._unknown))
-
-
-class UnitShards:
-    """A unit's shards, one for each split, made only when there is a document for it. Leaves nothing after an error."""
-
-    def __init__(self, folder: Path, dtype: TokenDtype, config: ShardsConfig, window_sizes: tuple[int, ...]) -> None:
-        self._folder, self._window_sizes = folder, window_sizes
-        self._builders = {split: ChunkBuilder(dtype, config.chunk_tokens) for split in SPLITS}
-        self._writers: dict[str, ShardWriter] = {}
-
-    def __enter__(self) -> "UnitShards":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for writer in self._writers.values():
-            writer.abort()  # does nothing to a shard that was published
-
-    def add(self, split: str, document: TokenizedDocument) -> None:
-        """Append a document to a split."""
-        if chunk := self._builders[split].add(document.id, document.token_ids, document.columns):
-            self.add_chunk(split, chunk)
-
-    def add_chunk(self, split: str, chunk: Chunk) -> None:
-        """Append a chunk to a split."""
-        if split not in self._writers:
-            self._writers[split] = ShardWriter(self._folder, split, self._window_sizes, flushed=False)
-        self._writers[split].add(chunk)
-
-    def close(self) -> tuple[dict[str, ShardEntry], dict[str, str]]:
-        """Publish the shards: entries by split, and digests of their files."""
-        for split, builder in self._builders.items():
-            if chunk := builder.finish():
-                self.add_chunk(split, chunk)
-        entries = {split: self._writers[split].close() for split in SPLITS if split in self._writers}
-        return entries, {name: digest for entry in entries.values() for name, digest in _files(entry).items()}
-
-
-def _files(entry: ShardEntry) -> dict[str, str]:
-    folder = Path()
-    return {str(tar_path(folder, entry.name)): entry.sha256, str(index_path(folder, entry.name)): entry.index}

@@ -89,6 +89,11 @@ class Tokenizer:
         """Why SentencePiece encodes on any machine; None for a model that the fast encoder takes."""
         return self._exact if isinstance(self._exact, str) else None
 
+    @property
+    def may_yield_unknown(self) -> bool:
+        """Whether there are texts with characters that become the unknown token: not where every byte has a piece."""
+        return not self._model.proto.trainer_spec.byte_fallback
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; special tokens give nothing, bytes that are no UTF-8 give U+FFFD."""
         table = self._piece_bytes
@@ -163,7 +168,7 @@ class Tokenizer:
 
     @functools.cached_property
     def _piece_bytes(self) -> Sequence[bytes]:
-        return self._model.spellings()
+        return self._model.spellings
 
     @functools.cached_property
     def piece_num_bytes(self) -> np.ndarray:

@@ -283,20 +283,23 @@ def test_a_users_tar_in_the_folder_is_refused_and_left_alone(
 def test_a_full_disk_is_one_message_and_the_next_run_continues(
     make_inline: Any, corpus: Path, small_config: MakeConfig, dataset_files: Files, tmp_path: Path
 ) -> None:
+    config = small_config(
+        corpus, tokenizer={"kind": "byte"}
+    )  # two bytes for each of a text: tars are the largest files
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     inline = make_inline()
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, before[1]))
     try:
         with pytest.raises(SpanwrightError, match="cannot write it: File too large"):
-            inline.build(small_config(corpus), tmp_path / "out")
+            inline.build(config, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
     assert {"read", "sample", "train"} <= set(inline.ran)
     assert inline.ran.count("tokenize") < inline.ran.count("read")
     again, fresh = make_inline(), make_inline()
-    again.build(small_config(corpus), tmp_path / "out")
+    again.build(config, tmp_path / "out")
     assert again.ran == ["tokenize"] * (inline.ran.count("read") - inline.ran.count("tokenize"))
-    fresh.build(small_config(corpus), tmp_path / "fresh")
+    fresh.build(config, tmp_path / "fresh")
     assert dataset_files(tmp_path / "out") == dataset_files(tmp_path / "fresh")

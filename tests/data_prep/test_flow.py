@@ -304,11 +304,11 @@ def test_a_kill_in_a_reduction_or_a_finish_is_continued(
     assert not list((out / ".work").rglob(".*.tmp"))
 
 
-@pytest.mark.parametrize("name", ["documents.lz4", "observed/keys.npy", "result/copies.npy"])
+@pytest.mark.parametrize("name", ["documents.blocks", "train.blocks", "observed/keys.npy", "result/copies.npy"])
 def test_a_damaged_intermediate_result_is_made_again(
     name: str, make_inline: Any, small_config: MakeConfig, mixed: Path, dataset_files: Files, tmp_path: Path
 ) -> None:
-    config, out = small_config(mixed, stages=STAGES, split_bytes=8192), tmp_path / "out"
+    config, out = small_config(mixed, stages=[*STAGES, "select"], split_bytes=8192), tmp_path / "out"
     make_inline().build(config, out)
     before = dataset_files(out)
     [damaged, *_] = sorted((out / ".work").glob(f"*/{name}"))

@@ -18,7 +18,7 @@ CONTENTS = [Document(f"{n}", f"text {n % 3}", "s", meta={"n": n} if n % 2 else {
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("documents") / "documents.lz4"
+    path = tmp_path_factory.mktemp("documents") / "documents.blocks"
     with DocumentWriter(path) as writer:
         for document in CONTENTS:
             writer.add(document)
