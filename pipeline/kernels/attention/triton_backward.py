@@ -244,7 +244,10 @@ def backward_keys(
         # A query beyond the end weighs 0 by its logsumexp; a key beyond it gathers for rows that are not stored.
         if tile_intervals is not None:  # noqa: SIM102 (known to the compiler, unlike the rest)
             if (tile < first_whole) | (tile >= stop_whole):
-                visible = sees(keep, intervals, query_ranks, rows_Q, mask_Q, rank_K, mask_K, first_row - first_key)
+                seen_K, first = rank_K, first_row - first_key
+                if WIDTH > 64 and dropout_rows is not None:  # registers are scarce: again, so that none holds them
+                    seen_K = tl.load(key_ranks + rows_K, mask=mask_K, other=0)
+                visible = sees(keep, intervals, query_ranks, rows_Q, mask_Q, seen_K, mask_K, first)
                 scores = tl.where(visible, scores, float("-inf"))
         weights = tl.exp2(scores - logsumexp_Q[:, None])
         grads = tl.dot(grad_out_QD, tl.trans(v_KD), input_precision="ieee")

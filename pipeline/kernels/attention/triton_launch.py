@@ -31,11 +31,13 @@ class Tile:
     num_warps: int
     num_stages: int
     mfma: int | None = None  # AMD: rows of a matrix instruction's result; the compiler's choice is 32
+    is_frugal: bool = False  # NVIDIA: whether ptxas leaves out what takes more registers (its level 3 of 10, not 5)
 
     @property
     def options(self) -> dict[str, int | str]:
         """What the compiler is told."""
         own: dict[str, int | str] = {} if self.mfma is None else {"matrix_instr_nonkdim": self.mfma}
+        own |= {"ptx_options": "--register-usage-level=3"} if self.is_frugal else {}
         return {"num_warps": self.num_warps, "num_stages": self.num_stages} | own
 
 
@@ -55,12 +57,12 @@ class Tiles:
 
 
 # By architecture and width (the head dimension, rounded up to a power of two). Chosen among what compiles without
-# spills (docs/log.md tells of three that do not): for sm_90 by time on an H100, for the others by that alone. Those of
-# sm_80 fit the shared memory of every NVIDIA GPU since.
+# spills: for sm_90 by time on an H100, for the others by that alone. Those of sm_80 fit the shared memory of every
+# NVIDIA GPU since.
 TILES = {
     "sm_80": {
         64: Tiles(Tile(64, 64, 4, 3), Tile(64, 64, 4, 1), Tile(64, 64, 4, 1), Tile(64, 64, 4, 2)),
-        128: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 2)),
+        128: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 2, is_frugal=True)),
     },
     "sm_90": {
         64: Tiles(Tile(64, 64, 4, 3), Tile(64, 64, 4, 3), Tile(64, 64, 4, 3), Tile(64, 64, 4, 3)),
@@ -74,7 +76,7 @@ TILES = {
 # With dropout, whose bits take registers too.
 DROPOUT_TILES = {
     "sm_80": {
-        64: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 4, 1), Tile(64, 64, 8, 1), Tile(64, 64, 8, 2)),
+        64: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 4, 1), Tile(64, 64, 8, 1), Tile(64, 64, 8, 2, is_frugal=True)),
         128: replace(TILES["sm_80"][128], forward=Tile(64, 64, 8, 2)),
     },
     "sm_90": {
