@@ -8,7 +8,7 @@ DEMO_DIR ?= runs/demo
 TEST_WORKERS ?= 2
 BENCHMARKS ?= tokenize prep read masking attention rows train_step time_to_loss optimizers less_work checkpoint
 
-.PHONY: help setup demo test test-long check bench clean
+.PHONY: help setup demo test test-long check docs bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -40,6 +40,10 @@ check: setup  ## Formatting, lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy pipeline data_prep launch benchmarks
+
+docs: setup  ## Draw the pictures of docs/ and write its generated pages again
+	$(BIN)/python docs/draw.py patterns
+	for page in recipe_table learning claims_table; do $(BIN)/python docs/$$page.py || exit 1; done
 
 bench: setup  ## Every benchmark beside its peers; results go to benchmarks/results (an hour; leave the machine alone)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --out benchmarks/results || exit 1; done

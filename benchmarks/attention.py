@@ -12,20 +12,20 @@
 4. `fwdbwd_most_vs_eager` is what no kernel of this kind can exceed on this machine: 6 / 7 of the product's rate over
    eager's. Memory linear in the rows means that backward makes the scores once more: 7 products where 6 are counted.
 
-The named goals are those of `encoder_b8_h6_l512`; the other workloads' ratios carry their name.
+The goals of `encoder_b8_h6_l512` have no suffix; the other workloads' ratios and goals carry their name.
 """
 
 import argparse
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch.nn import functional
 
 from benchmarks import frame
+from benchmarks.attention_workloads import GOALS, HEAD_DIM, WORKLOADS, Workload, goals_of, suffix_of
 from pipeline.batch import Batch
 from pipeline.kernels.attention import IntervalPattern, RelativeBias, attention, cpu
 from pipeline.model.config import ModelConfig
@@ -33,48 +33,8 @@ from pipeline.model.initialisation import initialise
 from pipeline.model.position_config import FirePositions
 from pipeline.model.positions.fire import Fire
 
-GOALS = {"fwdbwd_vs_eager": 4.0, "fwdbwd_vs_sdpa_nobias": 2.0, "fwdbwd_share_of_matmul": 0.4}
-MAIN = "encoder_b8_h6_l512"
 MATMUL_SIZES = {"cpu": 2048, "cuda": 8192}
 REACH = 128
-HEAD_DIM = 64
-
-
-@dataclass(frozen=True)
-class Workload:
-    """Sequences of one attention call; `kind` is encoder, causal (both self-attention with bias) or cross (without)."""
-
-    kind: str
-    num_heads: int
-    lengths: tuple[int, ...]  # of the queries
-    key_lengths: tuple[int, ...]
-
-    @property
-    def flops(self) -> float:
-        """Of a forward."""
-        pairs = sum(q * k for q, k in zip(self.lengths, self.key_lengths, strict=True))
-        return 4.0 * HEAD_DIM * self.num_heads * pairs * (0.5 if self.kind == "causal" else 1.0)
-
-    def scaled(self, divisor: int, copies: int) -> "Workload":
-        """So many times the sequences, with lengths divided, rounded up."""
-        lengths, key_lengths = (tuple(-(-n // divisor) for n in by) * copies for by in (self.lengths, self.key_lengths))
-        return replace(self, lengths=lengths, key_lengths=key_lengths)
-
-
-def _even(kind: str, batch: int, num_heads: int, length: int, key_length: int | None = None) -> Workload:
-    return Workload(kind, num_heads, (length,) * batch, (key_length or length,) * batch)
-
-
-RAGGED = (512, 37, 300, 150, 480, 90, 411, 222, 64, 505, 130, 350, 18, 260, 444, 123)
-WORKLOADS = {
-    MAIN: _even("encoder", 8, 6, 512),
-    "encoder_b8_h12_l512": _even("encoder", 8, 12, 512),
-    "encoder_b2_h12_l2048": _even("encoder", 2, 12, 2048),
-    "causal_b8_h6_l512": _even("causal", 8, 6, 512),
-    "cross_b8_h6_l128_l512": _even("cross", 8, 6, 128, 512),
-    "ragged_encoder_b16_h6": Workload("encoder", 6, RAGGED, RAGGED),
-}
-
 PARTS = ("fwd", "fwdbwd")
 Forward = Callable[[], torch.Tensor]
 Work = Callable[[str], object]
@@ -93,8 +53,8 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
         workload = WORKLOADS[name].scaled(given.shrink, given.copies)
         seconds = timed(_contenders(workload), PARTS, given.rounds)
         rates[name] = _rates(seconds, workload)
-        suffix = "" if name == MAIN else f"_{name}"
-        ratios |= {f"{ratio}{suffix}": round(value, 3) for ratio, value in _ratios(seconds, workload).items()}
+        found = _ratios(seconds, workload).items()
+        ratios |= {f"{ratio}{suffix_of(name)}": round(value, 3) for ratio, value in found}
     figures = {
         "gflop_per_s": rates,
         "threads": given.threads,
@@ -104,7 +64,7 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
         "kernel": _kernel(given.device),
     }
     name = "attention" if given.device == "cpu" else f"attention_{given.device}"
-    return frame.Outcome(name, figures, ratios, GOALS, libraries=("torch",))
+    return frame.Outcome(name, figures, ratios, goals_of(given.workloads, ratios), libraries=("torch",))
 
 
 def _kernel(device: str) -> str:

@@ -178,9 +178,14 @@ def _print_tables(outcome: dict[str, Any]) -> None:
     for name, ratio in outcome["ratios"].items():
         goal = wanted.get(name)
         reached = "not measured" if ratio is None else f"{ratio:.3g}"
-        verdict = "" if goal is None else ("met" if goal["met"] else "NOT met")
-        goals.add_row(name, reached, "" if goal is None else f"{goal['goal']:.3g}", verdict)
+        goals.add_row(name, reached, "" if goal is None else f"{goal['goal']:.3g}", _verdict(goal))
     console.print(goals)
+
+
+def _verdict(goal: dict[str, Any] | None) -> str:
+    if goal is None or goal["reached"] is None:
+        return ""
+    return "met" if goal["met"] else f"missed by {goal['goal'] - goal['reached']:.3g}"
 
 
 def _table_of_rows(title: str, rows: dict[str, dict[str, Any]]) -> Table:

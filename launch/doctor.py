@@ -17,6 +17,7 @@ from launch.terminal import table
 # Instruction sets that decide how fast bf16 matrix products run on a CPU, fastest first (names of /proc/cpuinfo).
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 _GIB = 1 << 30
+_NATIVE = "attention, masking, reading, what a layer does to its rows, encoding and the columns of words and sentences"
 
 
 class Finding(NamedTuple):
@@ -79,7 +80,7 @@ def _package(name: str, needed: bool, advice: str) -> Finding:
 
 def _compiler() -> Finding:
     command = native.compiler()
-    advice = "Without one all that has a C++ kernel runs without it, slower: `apt-get install g++`."
+    advice = f"Without one these run in plain torch and Python, slower: {_NATIVE}. `apt-get install g++`."
     return Finding("C++ compiler", command is not None, native.compiler_version() if command else "none", False, advice)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from data_prep import native
 from data_prep.errors import CorruptionError, InputError
 from launch.cli import cli, main
 from launch.listing import audit_folder
@@ -57,6 +58,17 @@ def test_doctor_finds_what_this_machine_has() -> None:
     assert findings["torch"]["found"]
     assert findings["python"]["what"] == ".".join(map(str, sys.version_info[:3]))
     assert all(finding["found"] for finding in findings.values() if finding["needed"])
+
+
+def test_doctor_says_what_is_lost_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "there-is-no-such-compiler")
+    monkeypatch.setattr(native, "compiler", native.compiler.__wrapped__)  # which is asked once per process
+    done = CliRunner().invoke(cli, ["doctor", "--json"])
+    assert done.exit_code == 0, done.output
+    compiler = next(finding for finding in json.loads(done.output) if finding["name"] == "C++ compiler")
+    assert (compiler["found"], compiler["what"], compiler["needed"]) == (False, "none", False)
+    for lost in ("attention", "masking", "`apt-get install g++`"):
+        assert lost in compiler["advice"]
 
 
 @pytest.mark.parametrize(
