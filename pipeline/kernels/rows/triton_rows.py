@@ -76,7 +76,7 @@ def _share(x):
     return tl.sigmoid(x * (_TWICE_ROOT + _TWICE_ROOT * _CUBIC * x * x))
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit
 def _gated_gelu(gate, up, out, count, STRETCH: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * STRETCH + tl.arange(0, STRETCH)
     x = tl.load(gate + at, mask=at < count, other=0.0).to(tl.float32)
@@ -84,7 +84,7 @@ def _gated_gelu(gate, up, out, count, STRETCH: tl.constexpr):
     tl.store(out + at, y.to(out.dtype.element_ty), mask=at < count)
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit
 def _gated_gelu_backward(grad, gate, up, grad_gate, grad_up, count, STRETCH: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * STRETCH + tl.arange(0, STRETCH)
     x = tl.load(gate + at, mask=at < count, other=0.0).to(tl.float32)
