@@ -10,7 +10,7 @@ Invariant: the dataset's bytes depend on the config and the corpus's content onl
 6. Publish.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +34,9 @@ from data_prep.plan import (
 from data_prep.progress import Progress
 from data_prep.publish import PrepReport, StagedShards, prep_report, publish_dataset, published
 from data_prep.quarantine import QUARANTINE_NAME
-from data_prep.shards import canonical
-from data_prep.shards.files import place, staged_bytes
-from data_prep.shards.names import MANIFEST_NAME
+from data_prep.shards import ShardEntry, canonical
+from data_prep.shards.files import flush_file, place, staged_bytes
+from data_prep.shards.names import MANIFEST_NAME, tar_path
 from data_prep.sources.inputs import find_inputs
 from data_prep.stages import stage_module
 from data_prep.summary import Summary, bad_documents, merged_stages, notes, summarize
@@ -66,24 +66,30 @@ class Build:
     ) -> None:
         self._config, self._out, self._progress = config, out, progress
         self._work = WorkFolder(out / WORK_NAME)
-        self._waves = Waves(self._work, run_tasks, progress, start_workers)
+        self._beside = ThreadPoolExecutor(1)  # for what does not need the workers, beside them
+        self._waves = Waves(self._work, run_tasks, progress, start_workers, self._flush_beside)
         self._reducer = Reducer(self._waves)
         self._finishes = plan_finishes(config)
         self._notes: list[str] = []
 
     def run(self) -> PrepReport:
         """Make the dataset, or find it made."""
+        try:
+            return self._made()
+        finally:
+            self._beside.shutdown(cancel_futures=True)
+
+    def _made(self) -> PrepReport:
         files = find_inputs(self._config)
         own_path = self._config.tokenizer.path
         own_model = adopt_model(Path(own_path)) if own_path else None
         stages = plan_stages(self._config, [_input_digests(section) for section in stage_sections(self._config)])
         own_digest = canonical.digest(own_model) if own_model else None
         plan = plan_digest(self._config, files, [*stages, *self._finishes], own_digest)
-        # What does not need the workers is done beside them.
-        with self._work.locked(), ThreadPoolExecutor(1) as beside:
+        with self._work.locked():
             if manifest := published(self._out, self._work, plan):
                 return prep_report(self._out, manifest, did_nothing=True)
-            loading = beside.submit(self._own_tokenizer, own_model) if own_model else None
+            loading = self._beside.submit(self._own_tokenizer, own_model) if own_model else None
             units = plan_units(files, self._config)
             corpus = read_corpus(self._config, units, stages, self._reducer, self._waves, self._work)
             limit = self._heldout_limit(corpus)
@@ -92,7 +98,7 @@ class Build:
                 self._note(note)
             if tokenizer.why_slow:
                 self._progress.note(f"SentencePiece encodes, more slowly than could be: {tokenizer.why_slow}")
-            sampling = beside.submit(take_sample, tokenizer, self._documents(corpus))
+            sampling = self._beside.submit(take_sample, tokenizer, self._documents(corpus))
             tokenized = self._tokenize(corpus, tokenizer, limit)
             shards = self._finish(tokenized, tokenizer) if self._finishes else _staged(self._work, tokenized)
             return self._publish(plan, corpus, tokenizer, tokenized, shards, sampling.result())
@@ -170,6 +176,11 @@ class Build:
         return [
             (self._work.folder(task.id), shard_entries(record)) for task, record in zip(tasks, records, strict=True)
         ]
+
+    def _flush_beside(self, folder: Path, entries: Iterable[ShardEntry]) -> None:
+        """Begin to bring shards to the disk. Publishing waits for that, and tells what went wrong."""
+        for entry in entries:
+            self._beside.submit(flush_file, tar_path(folder, entry.name))
 
     def _observed(self, stage: Stage, tokenized: _Tokenized) -> Observed:
         folders = [f"{task.id}/observed-{stage.kind}" for task in tokenized.tasks]

@@ -8,8 +8,6 @@
 """
 
 import contextlib
-import functools
-import gc
 import logging
 import os
 import secrets
@@ -24,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from data_prep.build import Build
+from data_prep.calls import Waiting, execute_all, run_task
 from data_prep.config import DataConfig
 from data_prep.errors import SpanwrightError, StoppedEarlyError
 from data_prep.last_words import last_words
@@ -34,13 +33,12 @@ from data_prep.start_limit import ended_after
 from data_prep.waves import Record, Task, TaskFunction, is_quick
 from data_prep.work import WorkFolder
 
-__all__ = ["PrepReport", "RayWorkers", "execute", "prepare"]
+__all__ = ["PrepReport", "RayWorkers", "prepare"]
 
 RETRIES = 3  # of a task whose worker died
 START_SECONDS = 300.0  # for a cluster; it is tried twice (on a machine under heavy load a start takes a minute)
 OBJECT_STORE_BYTES = 80 * 2**20  # records and paths only (Ray wants at least 75 MiB)
-COLLECTED_OBJECTS = 100_000  # made and not released, between two looks of the garbage collector (Python: 700)
-IN_FLIGHT = 4  # tasks handed to Ray at a time, per worker
+IN_FLIGHT = 4  # calls handed to Ray at a time, per worker
 
 _ENDED = (
     "this process was ended by Ray, one of whose servers hung or was killed (its logs are in {}), or from outside; "
@@ -64,31 +62,6 @@ def prepare(config: DataConfig, out: Path, progress: Progress | None = None) -> 
             return Build(config, out, workers.run_tasks, progress or NoProgress(), workers.connect).run()
     except KeyboardInterrupt as error:
         raise StoppedEarlyError(f"{out}: stopped; the same command continues the preparation") from error
-
-
-def execute(function: TaskFunction, task: Task, root: Path) -> Record | SpanwrightError:
-    """Run one task in a worker process and declare it done; errors meant for the user come back as values."""
-    _settle_objects()
-    return _execute(function, task, root)
-
-
-def _execute(function: TaskFunction, task: Task, root: Path) -> Record | SpanwrightError:
-    work = WorkFolder(root)
-    try:
-        with named_errors(work.folder(task.id), "write"):
-            record = function(task, work)
-        work.save_record(task.id, record)
-    except SpanwrightError as error:
-        return type(error)(*error.args)  # without the traceback, which a value cannot carry
-    return record
-
-
-@functools.cache
-def _settle_objects() -> None:
-    """Once per process: what is loaded stays, and documents are in no cycles: hardly anything is left to collect."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECTED_OBJECTS)
 
 
 class RayWorkers:
@@ -122,17 +95,22 @@ class RayWorkers:
         import ray
 
         # One remote function for all waves: workers fetch each they have not seen.
-        self._remote = self._remote or ray.remote(num_cpus=1, max_retries=RETRIES)(execute)
-        waiting, running = list(reversed(tasks)), dict[Any, Task]()
+        self._remote = self._remote or ray.remote(num_cpus=1, max_retries=RETRIES)(execute_all)
+        waiting, running = Waiting(tasks, self._num_workers), dict[Any, list[Task]]()
         # After an error the tasks in flight are left alone: they end with the cluster or write what a rerun would. (Ray
         # 2.60's `cancel` races with their results: 2 of 40 interrupted drivers died of a failed check inside Ray.)
         while waiting or running:
             while waiting and len(running) < IN_FLIGHT * self._num_workers:
-                task = waiting.pop()
-                running[self._remote.remote(function, task, work.root)] = task
+                call = waiting.take()
+                running[self._remote.remote(function, call, work.root)] = call
             [ready], _ = ray.wait(list(running), num_returns=1)
-            task = running.pop(ready)
-            on_done(task, _result(ready, task))
+            call = running.pop(ready)
+            results, seconds = _results(ready, call)
+            waiting.took(seconds / len(results))
+            for task, result in zip(call, results, strict=False):
+                if isinstance(result, SpanwrightError):
+                    raise result
+                on_done(task, result)
 
     def connect(self) -> None:
         """Start a cluster of this machine, unless this process is connected to one."""
@@ -209,7 +187,7 @@ def _is_connected() -> bool:
 def _done_here(function: TaskFunction, task: Task, work: WorkFolder) -> Record:
     """The record of a task that this process runs itself."""
     try:
-        result = _execute(function, task, work.root)
+        result = run_task(function, task, work.root)
     except Exception as error:
         raise SpanwrightError(f"{task.label}: {type(error).__name__}: {error}") from error
     if isinstance(result, SpanwrightError):
@@ -217,25 +195,24 @@ def _done_here(function: TaskFunction, task: Task, work: WorkFolder) -> Record:
     return result
 
 
-def _result(reference: Any, task: Task) -> Record:
+def _results(reference: Any, call: Sequence[Task]) -> tuple[list[Record | SpanwrightError], float]:
+    """What `execute_all` gave for the tasks of a call."""
     import ray
 
+    label = call[0].label if len(call) == 1 else f"{call[0].label}, or one of {len(call) - 1} tasks after it"
     try:
-        result = ray.get(reference)
+        return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        raise SpanwrightError(f"{task.label}: {type(error.cause).__name__}: {error.cause}") from error
+        raise SpanwrightError(f"{label}: {type(error.cause).__name__}: {error.cause}") from error
     except (ray.exceptions.LocalRayletDiedError, ray.exceptions.NodeDiedError) as error:
-        message = f"{task.label}: Ray itself was killed ({type(error).__name__}); the same command continues"
+        message = f"{label}: Ray itself was killed ({type(error).__name__}); the same command continues"
         raise SpanwrightError(message) from error
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
         raise SpanwrightError(
-            f"{task.label}: its worker died {RETRIES + 1} times ({type(error).__name__}: {reason}). "
+            f"{label}: its worker died {RETRIES + 1} times ({type(error).__name__}: {reason}). "
             "Memory is the usual cause: use fewer workers (data.workers) or smaller splits (data.split_bytes)"
         ) from error
-    if isinstance(result, SpanwrightError):
-        raise result
-    return result
 
 
 def _session_folder() -> Path:

@@ -5,7 +5,7 @@ Invariant: a result stands when its record and all files the record lists are th
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,15 +41,21 @@ class Waves:
     """Runs waves, takes their time (`seconds`, by kind) and remembers whose results were used (`used`, ids).
 
     `start_workers` is called before the first wave that is worth it; what it takes is nobody's time but its own.
+    `on_shards` is called with the folder and entries of each task that has written final shards, while others run.
     """
 
     def __init__(
-        self, work: WorkFolder, run_tasks: RunTasks, progress: Progress, start_workers: Callable[[], None] | None
+        self,
+        work: WorkFolder,
+        run_tasks: RunTasks,
+        progress: Progress,
+        start_workers: Callable[[], None] | None,
+        on_shards: Callable[[Path, Iterable[ShardEntry]], None],
     ) -> None:
         self.seconds: dict[str, float] = {}
         self.used: set[str] = set()
         self._work, self._run_tasks, self._progress = work, run_tasks, progress
-        self._start_workers = start_workers
+        self._start_workers, self._on_shards = start_workers, on_shards
 
     def run(self, wave: Sequence[Task]) -> list[Record]:
         """The records of tasks of one kind, in order, after running those that do not stand."""
@@ -92,17 +98,21 @@ class Waves:
             # As it will be read again: what a later run does with a record cannot depend on where it came from.
             records[task.id] = canonical.decode(canonical.encode(record))
             self._progress.advance(task.size, *_counts(task, record))
+            if "shards" in record:
+                self._on_shards(self._work.folder(task.id), shard_entries(record).values())
 
         self._progress.start(_shown(missing[0]), sum(task.size for task in missing))
         self._run_tasks(perform, missing, self._work, on_done)
         self._progress.finish()
 
     def _standing(self, wave: Sequence[Task]) -> list[Record | None]:
+        records = [self._work.record(task.id) for task in wave]
+        if not any(records):  # threads take longer to start than that took
+            return records
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(self._standing_record, wave))
+            return list(pool.map(self._if_it_stands, wave, records))
 
-    def _standing_record(self, task: Task) -> Record | None:
-        record = self._work.record(task.id)
+    def _if_it_stands(self, task: Task, record: Record | None) -> Record | None:
         return record if record is not None and _files_stand(self._work.folder(task.id), record) else None
 
 

@@ -6,6 +6,7 @@ has tokens (`words`, `sents`), one (`lang`, `pair`), or rows of start, stop and 
 The importance weights (`weight`, `ngrams`) need the whole corpus: `data_prep.finish.weight` makes them.
 """
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
@@ -51,7 +52,13 @@ def column_types(config: ColumnsConfig) -> dict[str, Column]:
 def column_versions(config: ColumnsConfig) -> list[str]:
     """What else `columns_of` depends on: its own version and those of the libraries it uses, for the ids of tasks."""
     used = ["icu4py"] if config.sents or config.words == "unicode" else []
-    return [f"columns {VERSION}", *(f"{name} {version(name)}" for name in [*used, *packages(config.spans)])]
+    return [f"columns {VERSION}", *(f"{name} {_version(name)}" for name in [*used, *packages(config.spans)])]
+
+
+@functools.cache
+def _version(package: str) -> str:
+    """Asked for each task; to find it takes longer than the rest of a task's id."""
+    return version(package)
 
 
 def columns_of(

@@ -4,14 +4,18 @@
 
 extern "C" {
 
-// Adds 1 to `counts[t]` for each different token t among `token_ids`. `seen[t]` is the last document that had it; no other
-// document may have the number `document`.
+// What is known of a token, side by side: the last document that had it, and how many documents did.
+struct Seen {
+  uint32_t document, count;
+};
+
+// Counts a document for each different token among `token_ids`. No other may have the number `document`, which is not 0.
 __attribute__((visibility("default"))) void document_counts_add(const int32_t* token_ids, int64_t num_tokens,
-                                                                int64_t document, int64_t* seen, int64_t* counts) {
+                                                                uint32_t document, Seen* seen) {
   for (int64_t i = 0; i < num_tokens; ++i) {
-    const int32_t token = token_ids[i];
-    counts[token] += seen[token] != document;
-    seen[token] = document;
+    Seen& token = seen[token_ids[i]];
+    token.count += token.document != document;
+    token.document = document;
   }
 }
 }

@@ -60,8 +60,9 @@ class _IdfObserver:
         self._counted.add(token_ids)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        np.save(folder / _DOCUMENTS_NAME, self._counted.counts, allow_pickle=False)
-        return {"documents": int(self._counted.counts[0])}
+        counts = self._counted.counts
+        np.save(folder / _DOCUMENTS_NAME, counts, allow_pickle=False)
+        return {"documents": int(counts[0])}
 
 
 class _PmiObserver:

@@ -134,7 +134,7 @@ def place(files: Sequence[StagedFile]) -> None:
 def flush_files(paths: Sequence[Path]) -> None:
     """Bring files and the folders that they lie in to the disk."""
     with ThreadPoolExecutor(_FLUSHES_AT_ONCE) as pool:  # the disk takes waiting writes together
-        list(pool.map(_flush_file, paths))
+        list(pool.map(flush_file, paths))
     for folder in dict.fromkeys(path.parent for path in paths):
         sync_folder(folder)
 
@@ -174,7 +174,8 @@ def link_file(source: Path, target: Path) -> None:
             place([staged_bytes(target, read_file(source))])
 
 
-def _flush_file(path: Path) -> None:
+def flush_file(path: Path) -> None:
+    """Bring what is in a file to the disk."""
     with open_regular(path) as descriptor, named_errors(path, "write"):
         os.fsync(descriptor)
 

@@ -23,7 +23,7 @@ from data_prep.stages.rules.c4 import C4, edit_lines, judge_page
 from data_prep.stages.rules.gopher import GopherQuality, judge_quality
 from data_prep.stages.rules.repair import Form, settle
 from data_prep.stages.rules.repetition import GopherRepetition, judge_repetition
-from data_prep.stages.rules.settled import is_settled
+from data_prep.stages.rules.settled import quickly_settled
 from data_prep.stages.stage import Dropped, Step
 
 VERSION = 1
@@ -72,7 +72,9 @@ def clean_text(config: Config, text: str) -> str:
 def _clean_documents(config: Config, documents: Iterable[Document]) -> Iterator[Document | Dropped]:
     judges = [_JUDGES[family] for family in config.rules]
     for document in documents:
-        text = document.text if _is_clean(config, document) else clean_text(config, document.text)
+        text = _quickly_cleaned(config, document)
+        if text is None:
+            text = clean_text(config, document.text)
         finding = _judge_length(config, text)
         for judge in judges:
             finding = finding or judge(config, text, document.lang or config.lang)
@@ -82,14 +84,14 @@ def _clean_documents(config: Config, documents: Iterable[Document]) -> Iterator[
             yield document if text == document.text else replace(document, text=text)
 
 
-def _is_clean(config: Config, document: Document) -> bool:
-    """Whether `clean_text` leaves the text as it is, where that is quickly told; else False."""
+def _quickly_cleaned(config: Config, document: Document) -> str | None:
+    """What `clean_text` makes of the text, where that is quickly told."""
     if "c4" in config.rules:
-        return False
+        return None
     try:
-        return is_settled(document.text, document.utf8, config.normalization, config.mojibake)
+        return quickly_settled(document.text, document.utf8, config.normalization, config.mojibake)
     except UnicodeEncodeError:  # lone surrogates, which `clean_text` removes
-        return False
+        return None
 
 
 def _judge_length(config: Config, text: str) -> Finding | None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from data_prep.build import Build
+from data_prep.calls import execute
 from data_prep.config import DataConfig
-from data_prep.driver import execute
 from data_prep.errors import SpanwrightError
 from data_prep.finish import FINISHES
 from data_prep.progress import NoProgress

@@ -264,7 +264,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from data_prep.build import Build
 from data_prep.config import DataConfig
-from data_prep.driver import execute
+from data_prep.calls import execute
 from data_prep.finish import FINISHES
 from data_prep.progress import NoProgress
 from data_prep.stages import STAGES

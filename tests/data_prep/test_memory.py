@@ -18,7 +18,7 @@ import resource, sys
 from pathlib import Path
 from data_prep.build import Build
 from data_prep.config import DataConfig
-from data_prep.driver import execute
+from data_prep.calls import execute
 from data_prep.progress import NoProgress
 
 corpus, warm, out, limit = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])

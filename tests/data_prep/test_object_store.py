@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.build import Build
+from data_prep.calls import execute
 from data_prep.config import DataConfig
-from data_prep.driver import execute
 from data_prep.progress import NoProgress
 from data_prep.work import WorkFolder
 

@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 
 from data_prep.build import Build
+from data_prep.calls import execute
 from data_prep.config import DataConfig
-from data_prep.driver import RETRIES, execute
+from data_prep.driver import RETRIES
 from data_prep.progress import NoProgress
 from data_prep.shards import Dataset, audit_dataset
 

@@ -1,6 +1,6 @@
 """Whether a text needs any of the repairs in `repair.py`, told by one look at its bytes (`repair_scan.cpp`).
 
-Invariant: a text that is called settled is one that `settle` leaves as it is.
+Invariant: where there is an answer, it is that of `settle`.
 
 1. The scan finds control characters, pairs that could be mojibake, and characters that normalisation could change.
 2. Of a few such pairs ftfy is asked, as `repair.py` does; with many, or where characters are no UTF-16 units, `settle`
@@ -28,16 +28,19 @@ _NUM_UNITS = 2**16
 _SURROGATES = range(0xD800, 0xE000)
 
 
-def is_settled(text: str, utf8: bytes, form: Form | None, mojibake: bool = True) -> bool:
-    """Whether `settle` leaves the text (`utf8`: its bytes) as it is, where that is quickly told; else False."""
+def quickly_settled(text: str, utf8: bytes, form: Form | None, mojibake: bool = True) -> str | None:
+    """What `settle` makes of the text (`utf8`: its bytes), where that is quickly told: itself or its normal form."""
     library = native_library()
     if library is None:
-        return False
+        return None
     found = (ctypes.c_int32 * (2 + _MOST_PAIRS))()
     needs = library.repair_needs(utf8, len(utf8), *_table_addresses(), found)
     if needs & _CONTROL or (mojibake and needs & _MOJIBAKE and not _are_innocent(text, list(found))):
-        return False
-    return form is None or not needs & _TO_NORMALIZE[form] or unicodedata.is_normalized(form, text)
+        return None
+    if form is None or not needs & _TO_NORMALIZE[form] or unicodedata.is_normalized(form, text):
+        return text
+    normal = unicodedata.normalize(form, text)
+    return quickly_settled(normal, normal.encode(), form, mojibake)
 
 
 def _are_innocent(text: str, pairs: Sequence[int]) -> bool:
