@@ -54,6 +54,30 @@ def test_bf16_is_summed_in_float32() -> None:
         assert (gradient.double() - right.grad).norm() < 2**-7 * right.grad.norm()
 
 
+@pytest.mark.usefixtures("small_chunks")
+def test_a_bias_is_added_to_the_logits_and_has_its_gradient() -> None:
+    states, weight, labels = drawn(40)
+    bias = torch.linspace(-1.0, 1.0, VOCABULARY, dtype=torch.float64, requires_grad=True)
+    ours = linear_cross_entropy_sum(states, weight, labels, bias_V=bias)
+    theirs = torch.nn.functional.cross_entropy(states @ weight.T + bias, labels, reduction="sum")
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    gradients = (torch.autograd.grad(loss, (states, weight, bias)) for loss in (ours, theirs))
+    for gradient, right in zip(*gradients, strict=True):
+        torch.testing.assert_close(gradient, right, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_bits_of_the_sum_and_of_its_gradients_repeat(dtype: torch.dtype) -> None:
+    states, weight, labels = drawn(300, dtype)
+    runs = []
+    for _ in range(3):
+        loss = linear_cross_entropy_sum(states, weight, labels, z_loss=1e-2, label_smoothing=0.1)
+        runs.append((loss, *torch.autograd.grad(loss, (states, weight))))
+    for again in runs[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(runs[0], again, strict=True))
+
+
 def test_huge_logits_do_not_overflow() -> None:
     states, weight = torch.eye(2, requires_grad=True), torch.tensor([[3e4, -3e4], [0.0, 0.0]])
     loss = linear_cross_entropy_sum(states, weight, torch.tensor([1, 0]))
