@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 Measurement = Callable[[argparse.Namespace], "Outcome"]
 STDOUT, STDERR = 1, 2  # what a process that is started gets
@@ -173,7 +173,7 @@ def _print_tables(outcome: dict[str, Any]) -> None:
             console.print(_table_of_rows(name, figure))
         else:
             console.print(f"{name}: {figure}", highlight=False)
-    goals = Table("ratio", "reached", "goal", "")
+    goals = Table(Column("ratio", overflow="fold"), "reached", "goal", "")
     wanted = {goal["name"]: goal for goal in outcome["goals"]}
     for name, ratio in outcome["ratios"].items():
         goal = wanted.get(name)
