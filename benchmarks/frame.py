@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,16 @@ INSTRUCTION_SETS = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512f", "avx2", "s
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a benchmark found. `goals` names ratios and the least they should be; a ratio not measured is None."""
+    """What a benchmark found. `goals` names ratios and the least they should be, `most` those that should be at most so
+    much; a ratio not measured is None.
+    """
 
     benchmark: str
     figures: dict[str, Any]
     ratios: Mapping[str, float | None]
     goals: dict[str, float]
     libraries: tuple[str, ...] = ()  # distributions whose versions matter
+    most: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The printed object."""
@@ -45,11 +48,19 @@ class Outcome:
             "figures": self.figures,
             "ratios": self.ratios,
             "goals": [
-                {"name": name, "goal": goal, "reached": reached, "met": reached is not None and reached >= goal}
-                for name, goal in self.goals.items()
+                {"name": name, "goal": goal, "reached": reached, "met": missed == 0.0, "missed_by": missed}
+                for name, goal in (self.goals | self.most).items()
                 for reached in [self.ratios[name]]
+                for missed in [self._missed_by(name, goal, reached)]
             ],
         }
+
+    def _missed_by(self, name: str, goal: float, reached: float | None) -> float | None:
+        """The share of a goal by which it is missed; 0 where it is met, None where nothing was measured."""
+        if reached is None:
+            return None
+        short = reached - goal if name in self.most else goal - reached
+        return max(0.0, short / goal) if goal else float(short > 0.0)
 
 
 def main(parser: argparse.ArgumentParser, measure: Measurement, arguments: Sequence[str] | None = None) -> None:
@@ -183,9 +194,9 @@ def _print_tables(outcome: dict[str, Any]) -> None:
 
 
 def _verdict(goal: dict[str, Any] | None) -> str:
-    if goal is None or goal["reached"] is None:
+    if goal is None or goal["missed_by"] is None:
         return ""
-    return "met" if goal["met"] else f"missed by {goal['goal'] - goal['reached']:.3g}"
+    return "met" if goal["met"] else f"missed by {goal['missed_by']:.1%}"
 
 
 def _table_of_rows(title: str, rows: dict[str, dict[str, Any]]) -> Table:

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.masking_peers import t5_collator
 from benchmarks.shards import write_dataset
+from data_prep.errors import InputError
 from data_prep.shards import Dataset
 from data_prep.tokenizer import Tokenizer
 from launch.stages import run_stages
@@ -133,6 +134,16 @@ def corrupted_lengths(window: int) -> tuple[int, int]:
     noise = round(window * _NOISE_DENSITY)
     spans = round(noise / _MEAN_SPAN)
     return window - noise + spans + 1, noise + spans + 1
+
+
+def window_of(encoder: int, decoder: int) -> int:
+    """The window that gives so many tokens of input and labels; InputError where none does."""
+    lengths = {window: corrupted_lengths(window) for window in range(1, encoder + decoder)}
+    for window, found in lengths.items():
+        if found == (encoder, decoder):
+            return window
+    likely = min(lengths.values(), key=lambda found: abs(found[0] - encoder))
+    raise InputError(f"--seq {encoder} {decoder}: no window gives these; {likely[0]} {likely[1]} are the nearest")
 
 
 def _padded(rows: list[tuple[np.ndarray, np.ndarray]], least: tuple[int, int]) -> Padded:

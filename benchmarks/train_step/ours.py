@@ -3,6 +3,7 @@
 `python -m benchmarks.train_step.ours plain RUN` is the loop: one process, bfloat16 weights with float32 masters, AdamW
 and clipping by torch, batches made before the clock starts; what DeepSpeed, loader and checks cost is the difference.
 `... parts RUN` takes a few steps of the run on one rank and tells where their time goes.
+`... profiled RUN` trains it on its ranks and tells the same of rank 0, as `spanwright train --profile` finds it.
 `... count RUN` tells how many rows that are not padding each step reads. All print a JSON line.
 """
 
@@ -26,6 +27,8 @@ from pipeline.objectives import build_objective
 from pipeline.training.assembly import Data, build_engine, open_data
 from pipeline.training.loop import global_loss
 from pipeline.training.metrics import METRICS, read_metrics
+from pipeline.training.profile_request import WantedSteps, request_profile
+from pipeline.training.profiling import FOLDER
 from pipeline.training.rank import Rank, join_process_group
 from pipeline.training.schedule import step_plan
 from pipeline.training.stopwatch import Stopwatch
@@ -136,6 +139,17 @@ def parts(run_dir: Path) -> None:
     print(json.dumps({"parts": found}))
 
 
+def profiled(run_dir: Path) -> None:
+    """Seconds of a step of rank 0 by part, communication apart from the part it lies in."""
+    config = load_run(run_dir)
+    request_profile(config.train_dir, WantedSteps(None, max(1, config.training.steps - 2)))
+    if code := launch_local(run_dir, config.training.ranks, config.training.threads_per_rank):
+        raise SystemExit(code)
+    [page] = (config.train_dir / FOLDER).glob("*.md")
+    found = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    print(json.dumps({"parts": {name: share * found["seconds"] for name, share in found["shares"].items()}}))
+
+
 def _timed(stopwatch: Stopwatch, call: Callable[..., Any]) -> Callable[..., Any]:
     def timed(*arguments: Any) -> Any:
         with stopwatch.running():
@@ -154,7 +168,7 @@ def _step(data: Data, config: RunConfig, step: int, device: torch.device) -> lis
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train_step.ours", description=__doc__)
-    actions = {action.__name__: action for action in (train, count, plain, parts)}
+    actions = {action.__name__: action for action in (train, count, plain, parts, profiled)}
     parser.add_argument("action", choices=actions)
     parser.add_argument("run", type=Path)
     chosen = parser.parse_args()

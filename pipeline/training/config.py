@@ -136,7 +136,8 @@ class TrainingConfig(Section):
         if self.schedule.warmup_steps is not None and self.schedule.warmup_ratio:
             raise ValueError(
                 f"schedule.warmup_steps is {self.schedule.warmup_steps} and schedule.warmup_ratio is "
-                f"{self.schedule.warmup_ratio}: give one of them"
+                f"{self.schedule.warmup_ratio}: give one of them, and take the other back by warmup_steps=null or "
+                "warmup_ratio=0"
             )
         if self.cuda_graphs and self.zero_stage == 3:
             raise ValueError(

@@ -7,6 +7,9 @@
 The factor gives the update the root mean square of AdamW's, so rate and decay are AdamW's (Liu et al. 2025, "Muon is
 Scalable for LLM Training", arXiv:2502.16982, section 2.2; Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
+Its products are in the precision of the run: bfloat16, as in the sources, or float32. Small singular values grow up to
+485 times (3.4445^5), and with them what was rounded: in float32 to 1e-5 of the update, in bfloat16 to 8 %.
+
 Invariant: a matrix is orthogonalised whole at every ZeRO stage, from the same numbers in the same order, so its update
 is the same to the bit. Under ZeRO 1 and 2 most matrices lie whole on one rank, and only it works on them; those that
 the border of two ranks cuts, under ZeRO 3 all, are put together by an all-reduce, and each rank that has a part of one
@@ -19,19 +22,21 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.optim import _muon
 
 from pipeline.training.flat import Layout, Piece, first_state, update_each
 
 MOMENTUM = 0.95
-_COEFFICIENTS = (_muon.DEFAULT_A, _muon.DEFAULT_B, _muon.DEFAULT_C)
+_STEPS, _COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)
+_LEAST_NORM = 1e-7
 
 
 class Muon(torch.optim.AdamW):
     """Over parameters, or over flat tensors once `lay_out` has told what they hold; AdamW unless group["matrices"]."""
 
-    def __init__(self, params: Iterable[Any], **options: Any) -> None:
+    def __init__(self, params: Iterable[Any], products: torch.dtype = torch.bfloat16, **options: Any) -> None:
+        """`products` is the dtype of those that orthogonalise."""
         super().__init__(params, **options)
+        self._products = products
         self._layout: Layout | None = None
         self._cut: dict[Tensor, list[int]] = {}
 
@@ -73,13 +78,13 @@ class Muon(torch.optim.AdamW):
         """Weights of this rank, what is added to them, and the shape of their matrix."""
         if self._layout is None:
             if parameter.ndim == 2:  # a flat tensor without a layout is one of DeepSpeed's trials at its start
-                yield parameter, _orthogonal(wanted), parameter.shape
+                yield parameter, _orthogonal(wanted, self._products), parameter.shape
             return
         cut = self._cut[parameter]
         for piece in self._layout.pieces[parameter]:
             shape = self._layout.shapes[piece.parameter]
             if piece.parameter not in cut:
-                update = _orthogonal(wanted[piece.start : piece.stop].view(shape))
+                update = _orthogonal(wanted[piece.start : piece.stop].view(shape), self._products)
                 yield parameter[piece.start : piece.stop], update.reshape(-1), shape
         for number in cut:
             yield from self._update_of_cut(parameter, wanted, number)
@@ -94,7 +99,7 @@ class Muon(torch.optim.AdamW):
         for piece in own:
             whole[piece.offset : piece.offset + _size(piece)] = wanted[piece.start : piece.stop]
         dist.all_reduce(whole)
-        update = _orthogonal(whole.view(shape)).reshape(-1) if own else whole
+        update = _orthogonal(whole.view(shape), self._products).reshape(-1) if own else whole
         for piece in own:
             yield parameter[piece.start : piece.stop], update[piece.offset : piece.offset + _size(piece)], shape
 
@@ -103,6 +108,13 @@ def _size(piece: Piece) -> int:
     return piece.stop - piece.start
 
 
-def _orthogonal(matrix: Tensor) -> Tensor:
-    """About U V of the singular value decomposition U S V of a matrix; bfloat16."""
-    return _muon._zeropower_via_newtonschulz(matrix, _COEFFICIENTS, _muon.DEFAULT_NS_STEPS, _muon.EPS)
+def _orthogonal(matrix: Tensor, products: torch.dtype) -> Tensor:
+    """About U V of the singular value decomposition U S V of a matrix, in that dtype."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    wide = (matrix.T if tall else matrix).to(products)
+    wide = wide / wide.norm().clamp(min=_LEAST_NORM)
+    first, third, fifth = _COEFFICIENTS
+    for _ in range(_STEPS):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=third, alpha=fifth), wide, beta=first)
+    return wide.T if tall else wide

@@ -50,10 +50,15 @@ def _adamw(kind: type[torch.optim.AdamW]) -> Callable[[Any, TrainingConfig], tor
     return lambda groups, config: kind(groups, lr=0.0, betas=config.betas, eps=config.eps, fused=True)
 
 
+def _muon(groups: Any, config: TrainingConfig) -> torch.optim.Optimizer:
+    products = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    return Muon(groups, products, lr=0.0, betas=config.betas, eps=config.eps, fused=True)
+
+
 _KINDS: dict[str, Callable[[Any, TrainingConfig], torch.optim.Optimizer]] = {
     "adamw": _adamw(torch.optim.AdamW),
     "rms_adamw": _adamw(RmsScaledAdamW),
-    "muon": _adamw(Muon),
+    "muon": _muon,
     "lion": lambda groups, config: Lion(groups, {"lr": 0.0, "betas": config.betas}),
     "schedule_free": lambda groups, config: ScheduleFreeAdamW(
         groups, {"lr": 0.0, "betas": config.betas, "eps": config.eps}

@@ -7,10 +7,12 @@ on a device that works on its own, it is waited for at the end of each part, so 
 2. a hook       starts torch's profiler a step before the first one asked for, and stops it after the last
 3. afterwards   reading and masking are measured alone (profile_measures.py), and all is told (profile_report.py)
 
-    RUN/train/profile/steps-100-104.trace.json.gz  and  steps-100-104.md
+    RUN/train/profile/steps-100-104.trace.json.gz, steps-100-104.md, and its figures in steps-100-104.json
 """
 
 import contextlib
+import dataclasses
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -208,6 +210,8 @@ class Profiler:
             row_limit=_LISTED_OPERATORS, max_name_column_width=50,
         )  # fmt: skip
         text = "\n".join(["# Profile", "", "```", *lines, "```", "", "## Operators", "", "```", table, "```", ""])
-        publish([staged_bytes(page, text.encode())])
+        known = {**dataclasses.asdict(figures), "shares": figures.shares}
+        numbers = json.dumps(known, indent=1) + "\n"
+        publish([staged_bytes(page, text.encode()), staged_bytes(page.with_suffix(".json"), numbers.encode())])
         for line in [*lines, f"profile: {page}", f"trace, for https://ui.perfetto.dev: {trace}"]:
             self._say(line)

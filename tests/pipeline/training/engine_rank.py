@@ -127,13 +127,22 @@ def lion(toy: Toy) -> Stepper:
 
 
 def muon(toy: Toy) -> Stepper:
+    """Its five steps of Newton and Schulz act on singular values alone: here they do, in float64."""
     matrices = [layer.matrix for layer in toy.blocks]
-    orthogonal = torch.optim.Muon(matrices, lr=RATE, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
+    means = [torch.zeros_like(matrix) for matrix in matrices]
     table = {"params": [toy.embedding], "weight_decay": DECAY}
     other = torch.optim.AdamW([table, {"params": [toy.scale, toy.shift], "weight_decay": 0.0}], lr=RATE)
 
     def step() -> None:
-        orthogonal.step()
+        for matrix, mean in zip(matrices, means, strict=True):
+            assert matrix.grad is not None
+            mean.copy_(0.95 * mean + 0.05 * matrix.grad)
+            u, s, v = torch.linalg.svd((0.05 * matrix.grad + 0.95 * mean).double())
+            s = s / s.norm()
+            for _ in range(5):
+                s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+            update = 0.2 * max(matrix.shape) ** 0.5 * (u * s @ v)
+            matrix.data.copy_(decayed(matrix.data) - RATE * update)
         other.step()
 
     return step

@@ -93,11 +93,18 @@ def test_a_run_learns_and_reports_every_step(undisturbed):
 def test_a_profile_says_where_the_time_of_its_steps_went(undisturbed):
     assert requested_profile(undisturbed / "train") is None
     folder = undisturbed / "train" / "profile"
-    assert sorted(path.name for path in folder.iterdir()) == ["steps-4-5.md", "steps-4-5.trace.json.gz"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "steps-4-5.json",
+        "steps-4-5.md",
+        "steps-4-5.trace.json.gz",
+    ]
     page = (folder / "steps-4-5.md").read_text(encoding="utf-8")
     parts = re.findall(r"^  (\w[\w ]*?) +[\d.]+ [mu]?s +([\d.]+)%", page, re.MULTILINE)
     assert {"forward", "backward", "optimizer", "communication", "saving", "evaluation"} <= {name for name, _ in parts}
     assert sum(float(share) for _, share in parts) == pytest.approx(100.0, abs=1.0)
+    known = json.loads((folder / "steps-4-5.json").read_text(encoding="utf-8"))
+    for name, share in parts:  # the page rounds
+        assert known["shares"][name] == pytest.approx(float(share) / 100, abs=0.0006)
     assert "training.micro_batch=2: " in page
     with gzip.open(folder / "steps-4-5.trace.json.gz", "rt", encoding="utf-8") as file:
         names = [event.get("name", "") for event in json.load(file)["traceEvents"]]

@@ -73,6 +73,13 @@ def test_a_warm_up_longer_than_the_run_is_refused():
         config(warmup_steps=100)
 
 
+def test_two_lengths_of_the_warm_up_are_refused_and_each_can_be_taken_back():
+    with pytest.raises(ValidationError, match="take the other back by warmup_steps=null or warmup_ratio=0"):
+        config(warmup_steps=10, warmup_ratio=0.2)
+    assert config(warmup_steps=None, warmup_ratio=0.2).warmup_steps == 20
+    assert config(warmup_steps=10, warmup_ratio=0.0).warmup_steps == 10
+
+
 def test_a_batch_that_does_not_divide_lists_what_does():
     with pytest.raises(InputError, match=r"global_batch=12 .* micro_batch=2 x ranks=4 = 8; .*ranks work: 1, 2, 3, 6; "):
         accumulation_steps(12, 2, 4)
