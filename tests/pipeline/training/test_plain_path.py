@@ -19,11 +19,11 @@ from pipeline.training.schedule import step_plan
 
 from .conftest import metrics, run_jobs
 
-# float32: 24 bits a number, and twelve steps of AdamW, which divides small gradients by themselves. bfloat16: 8 bits a
-# number, averaged over all rows.
-BOUNDS = {"fp32": 1e-5, "bf16": 1e-2}
+# Relative. float32: 24 bits a number, and eight steps of AdamW, which divides small gradients by themselves (seen: 6e-8).
+# bfloat16: 8 bits a number, averaged over all rows (seen: 9e-4).
+BOUNDS = {"fp32": 1e-6, "bf16": 5e-3}
 EVERYTHING = {
-    "zero_stage": 2, "global_batch": 4, "micro_batch": 1, "activation_checkpointing": True, "loader_workers": 1,
+    "zero_stage": 2, "global_batch": 4, "micro_batch": 1, "activation_checkpointing": True, "steps": 8,
     "sections": {"objective": {"kind": "denoising", "z_loss": 1e-4, "label_smoothing": 0.1}},
     "checkpoint": {"save_every": 4, "background": True},
 }  # fmt: skip
@@ -68,7 +68,10 @@ def plain_losses(config: RunConfig) -> list[float]:
 def test_losses_with_everything_on_are_those_of_the_plain_path(
     make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: int
 ) -> None:
-    runs = {precision: make_run(ranks=ranks, precision=precision, **EVERYTHING) for precision in BOUNDS}
+    runs = {
+        precision: make_run(ranks=ranks, loader_workers=ranks - 1, precision=precision, **EVERYTHING)
+        for precision in BOUNDS
+    }
     run_jobs([{"run_dir": str(run)} for run in runs.values()], ranks, tmp_path)
     monkeypatch.setattr(heads, "linear_cross_entropy_sum", plain_cross_entropy)
     expected = plain_losses(load_run(runs["fp32"]))
