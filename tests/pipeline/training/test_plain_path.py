@@ -19,8 +19,8 @@ from pipeline.training.schedule import step_plan
 
 from .conftest import metrics, run_jobs
 
-# Relative. float32: 24 bits a number, and eight steps of AdamW, which divides small gradients by themselves (seen: 6e-8).
-# bfloat16: 8 bits a number, averaged over all rows (seen: 9e-4).
+# Relative. float32: 24 bits a number, and eight steps of AdamW, which divides small gradients by themselves (6e-8 was
+# seen). bfloat16: 8 bits a number, averaged over all rows (9e-4).
 BOUNDS = {"fp32": 1e-6, "bf16": 5e-3}
 EVERYTHING = {
     "zero_stage": 2, "global_batch": 4, "micro_batch": 1, "activation_checkpointing": True, "steps": 8,
