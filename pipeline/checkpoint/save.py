@@ -114,6 +114,7 @@ class _Save:
                     files[file_name] = self._store.write(self.name, file_name, file_parts(tensors))
             except BaseException as caught:
                 error = caught  # go on gathering: the other ranks count on it
+            del tensors  # before those of the next file are gathered
         if error is not None:
             raise error
         return files
