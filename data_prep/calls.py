@@ -15,7 +15,7 @@ from data_prep.tasks import Task
 from data_prep.waves import Record, TaskFunction
 from data_prep.work import WorkFolder
 
-CALL_SECONDS = 0.05  # of work in a call of several tasks: Ray takes two milliseconds for each
+CALL_SECONDS = 0.2  # of work in a call of several tasks: Ray takes two milliseconds for each
 COLLECTED_OBJECTS = 100_000  # made and not released, between two looks of the garbage collector (Python: 700)
 
 

@@ -3,8 +3,8 @@
 Invariant: where there is an answer, it is that of `settle`.
 
 1. The scan finds control characters, pairs that could be mojibake, and characters that normalisation could change.
-2. Of a few such pairs ftfy is asked, as `repair.py` does; with many, or where characters are no UTF-16 units, `settle`
-   is to find out.
+2. Of a few such pairs ftfy is asked, as `repair.py` does; with many, or where characters are no UTF-16 units,
+   `repair.py` itself.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep import native
-from data_prep.stages.rules.repair import CONTROLS, FIRST, FTFY, REACH, SECOND, Form, is_bad_near
+from data_prep.stages.rules.repair import CONTROLS, FIRST, FTFY, REACH, SECOND, Form, is_bad_near, repair_mojibake
 
 SOURCE = Path(__file__).with_name("repair_scan.cpp")
 _CONTROL, _MOJIBAKE = 1, 2  # Need in repair_scan.cpp
@@ -35,7 +35,9 @@ def quickly_settled(text: str, utf8: bytes, form: Form | None, mojibake: bool = 
         return None
     found = (ctypes.c_int32 * (2 + _MOST_PAIRS))()
     needs = library.repair_needs(utf8, len(utf8), *_table_addresses(), found)
-    if needs & _CONTROL or (mojibake and needs & _MOJIBAKE and not _are_innocent(text, list(found))):
+    if needs & _CONTROL:
+        return None
+    if mojibake and needs & _MOJIBAKE and not _are_innocent(text, list(found)) and repair_mojibake(text) != text:
         return None
     if form is None or not needs & _TO_NORMALIZE[form] or unicodedata.is_normalized(form, text):
         return text
