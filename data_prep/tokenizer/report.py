@@ -35,11 +35,11 @@ class _Group:
     num_waiting: int = 0
     counted: np.ndarray | None = None
 
-    def add(self, text: str, token_ids: np.ndarray) -> None:
+    def add(self, text_bytes: int, characters: int, words: int, token_ids: np.ndarray) -> None:
         self.documents += 1
-        self.text_bytes += len(text.encode())
-        self.characters += len(text)
-        self.words += len(text.split())
+        self.text_bytes += text_bytes
+        self.characters += characters
+        self.words += words
         self.waiting.append(token_ids)
         self.num_waiting += len(token_ids)
         if self.num_waiting >= _MOST_WAITING:
@@ -62,19 +62,20 @@ def vocabulary_report(tokenizer: Tokenizer, texts: Iterable[tuple[str, str, str]
     group_of = functools.partial(_Group, tokenizer.vocab_size)
     total, languages, sources = group_of(), defaultdict[str, _Group](group_of), defaultdict[str, _Group](group_of)
     for language, source, text in texts:
+        counts = len(text.encode()), len(text), len(text.split())
         token_ids = tokenizer.encode(text)
         for group in (total, languages[language], sources[source]):
-            group.add(text, token_ids)
+            group.add(*counts, token_ids)
     kinds = _Kinds(tokenizer)
-    counts = total.counts()
+    of_pieces = total.counts()
     return {
         "vocab_size": tokenizer.vocab_size,
         "total": _figures(total, kinds),
         "languages": {name: _figures(languages[name], kinds) for name in sorted(languages)},
         "sources": {name: _figures(sources[name], kinds) for name in sorted(sources)},
-        "longest": kinds.longest(counts),
-        "most_used": kinds.most_used(counts),
-        "unused": kinds.unused(counts),
+        "longest": kinds.longest(of_pieces),
+        "most_used": kinds.most_used(of_pieces),
+        "unused": kinds.unused(of_pieces),
     }
 
 
