@@ -13,6 +13,7 @@ from rich.table import Table
 from data_prep.config import DataConfig
 from data_prep.errors import InputError
 from data_prep.shards.names import is_dataset
+from launch.malloc import keep_freed_memory
 from launch.terminal import console, detail, table
 from pipeline.config import load_config
 from pipeline.config_files import RUN_CONFIG_NAME, load_tree
@@ -124,6 +125,7 @@ def _ask(request: Request, data: Path | None) -> Any:
     from pipeline.evaluation.run import evaluate_run
     from pipeline.evaluation.subject import Options
 
+    keep_freed_memory()
     options = Options(request.pairs, request.beside)
     if not request.of_export:
         config = load_config(request.target, request.overrides)

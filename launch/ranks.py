@@ -13,13 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-    "MALLOC_TOP_PAD_": str(256 << 20),
-}
-"""By itself glibc hands the large tensors of every step back to the system and takes them again, page by page, in the
-next: 7 % of a small model's CPU time (docs/log.md). Only defaults: what the user's environment says wins."""
+from launch.malloc import KEEP_FREED_MEMORY
+
 _TAIL_LINES = 20
 
 
@@ -56,7 +51,7 @@ class LocalRanks:
         """Start them. Rank 0 is handed `listener`, a socket that already listens on the meeting point."""
         self.place = place
         threads = threads or max(1, len(os.sched_getaffinity(0)) // place.local_ranks)
-        common = {**_KEEP_FREED_MEMORY, **os.environ, **(environment or {}), **_shared(place, threads)}
+        common = {**KEEP_FREED_MEMORY, **os.environ, **(environment or {}), **_shared(place, threads)}
         self.processes = [
             _start(run_dir, common, rank, rank - place.first_rank, listener if rank == 0 else None)
             for rank in place.ranks

@@ -14,6 +14,7 @@ from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
 from data_prep.shards import Dataset
 from data_prep.shards.files import publish, staged_bytes
 from data_prep.shards.names import CARD_NAME, MANIFEST_NAME
+from launch.malloc import keep_freed_memory
 from launch.start import Start
 from launch.terminal import count, count_of, detail
 from pipeline.checkpoint.compatible import check_continues as check_config_continues
@@ -112,6 +113,7 @@ def evaluate(config: RunConfig) -> Result:
     from pipeline.evaluation.run import evaluate_run
     from pipeline.evaluation.snippets import fill_in_snippets, why_not_filled_in
 
+    keep_freed_memory()
     place, found = evaluate_run(config, config.evaluation.probes, lenient=True)
     probes = {name: figures.as_json() for name, figures in found if not isinstance(figures, str)}
     result = json.loads((config.train_dir / "result.json").read_text(encoding="utf-8"))
