@@ -4,7 +4,7 @@ Invariant: what comes out is what went in, in order, or an error that names the 
 one document or about 256 KiB, however many there are.
 
 1. A block is its rows (JSON: id, source, lang, pair, meta, bytes, characters and SHA-256 of each text) and its texts in
-   UTF-8: who needs no texts does not read them. Nothing is compressed: it would take a tenth less of the work folder.
+   UTF-8: who needs no texts does not read them. Nothing is compressed: LZ4 would take an eighth off the work folder.
 2. `StoredDocuments.digest` is that of the rows, and so of the texts.
 """
 
