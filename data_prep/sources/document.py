@@ -67,7 +67,8 @@ class Document:
         decoded when it is asked for, and the bytes may be read only then.
         """
         document = object.__new__(cls)
-        document.__dict__.update(fields, **{"utf8": utf8} if isinstance(utf8, bytes) else {"_read": utf8})
+        fields["utf8" if isinstance(utf8, bytes) else "_read"] = utf8
+        document.__dict__.update(fields)
         return document
 
     def __getattr__(self, name: str) -> Any:
@@ -182,8 +183,17 @@ class Place(NamedTuple):
             return self.bad("undecodable", _not_unicode(error))
         if len(utf8) > self.limit:
             return self.too_long(len(utf8))
-        named = {"id": id, "source": self.file.name, "lang": lang, "pair": pair, "meta": dict(meta or {})}
-        return Document.stored(utf8=utf8, text=text, num_bytes=len(utf8), **named)
+        return Document.stored(
+            id=id,
+            text=text,
+            source=self.file.name,
+            lang=lang,
+            pair=pair,
+            meta=dict(meta or {}),
+            utf8=utf8,
+            num_bytes=len(utf8),
+            num_chars=len(text),
+        )
 
 
 def _surrogate(name: str) -> UnicodeEncodeError | None:
