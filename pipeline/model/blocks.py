@@ -10,6 +10,7 @@ from pipeline.kernels.rows import gated_gelu
 from pipeline.model.attention import Attention, Sight
 from pipeline.model.config import ModelConfig
 from pipeline.model.dropout import RowDropout
+from pipeline.model.made_again import made_again
 from pipeline.model.norm import build_norm
 
 
@@ -24,12 +25,22 @@ class GatedFeedForward(nn.Module):
         self.up = nn.Linear(config.d_model, config.d_ff, bias=biases)
         self.down = nn.Linear(config.d_ff, config.d_model, bias=biases)
         self.dropout = RowDropout(config.dropout_rate)
+        self.keeps_all = False
+        """For backward, without making anything again: what makes the whole block again has its own ways."""
 
     def forward(self, x_TW: torch.Tensor, view: Batch) -> torch.Tensor:
         """Each row on its own; [T, W] to [T, W]."""
         gate_TF, up_TF = self.gate(x_TW), self.up(x_TW)
-        gated_TF = gated_gelu(gate_TF, up_TF) if self.is_tanh else nn.functional.gelu(gate_TF) * up_TF
-        return self.down(self.dropout(gated_TF, view))
+
+        def gated() -> torch.Tensor:
+            gated_TF = gated_gelu(gate_TF, up_TF) if self.is_tanh else nn.functional.gelu(gate_TF) * up_TF
+            return self.dropout(gated_TF, view)
+
+        gated_TF = gated()
+        if x_TW.is_cuda or self.keeps_all or not gated_TF.requires_grad:  # on a GPU it was not measured
+            return self.down(gated_TF)
+        with made_again(gated_TF, gated):
+            return self.down(gated_TF)
 
 
 class FeedForward(nn.Module):

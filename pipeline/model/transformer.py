@@ -10,7 +10,7 @@ from torch import nn
 from pipeline.batch import Batch
 from pipeline.kernels.attention import IntervalPattern
 from pipeline.model.attention import Sight
-from pipeline.model.blocks import Block
+from pipeline.model.blocks import Block, GatedFeedForward
 from pipeline.model.config import ModelConfig
 from pipeline.model.dropout import RowDropout
 from pipeline.model.layers import Layers
@@ -98,6 +98,8 @@ def set_activation_checkpointing(model: nn.Module, enabled: bool) -> None:
     for module in model.modules():
         if isinstance(module, Layers):
             module.activation_checkpointing = enabled
+        elif isinstance(module, GatedFeedForward):
+            module.keeps_all = enabled
 
 
 def set_cuda_graphs(model: nn.Module, enabled: bool) -> None:
