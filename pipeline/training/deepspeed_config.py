@@ -33,8 +33,7 @@ def derive_deepspeed_config(config: TrainingConfig, world_size: int, overrides: 
         # With one fp32 engine and no ZeRO there is no wrapper that clips: the engine does it (see Engine.step).
         "gradient_clipping": 0.0 if clips_itself(config) else config.max_grad_norm,
         "zero_optimization": {
-            # Of a rank alone ZeRO 2 shares nothing that ZeRO 1 does not, and would put every gradient through buckets.
-            "stage": 1 if config.zero_stage == 2 and world_size == 1 else config.zero_stage,
+            "stage": config.zero_stage,
             "overlap_comm": False,
             "reduce_bucket_size": 50_000_000,
             "allgather_bucket_size": 50_000_000,

@@ -4,6 +4,10 @@ import json
 from typing import Any
 
 import pytest
+import torch
+
+from pipeline.training.engine import _stage
+from pipeline.training.rank import Rank
 
 from .conftest import run_ranks
 
@@ -43,6 +47,12 @@ def report(request, tmp_path_factory) -> dict[str, Any]:
     found = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert list(found["stages"]) == cases(wanted)
     return found
+
+
+def test_zero_2_of_a_cpu_alone_is_zero_1() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    ranks = (Rank(0, 1, 0, 1, cpu), Rank(0, 2, 0, 2, cpu), Rank(0, 1, 0, 1, gpu))
+    assert [[_stage(asked, rank) for asked in range(4)] for rank in ranks] == [[0, 1, 1, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize("stage", STAGES)
