@@ -18,11 +18,11 @@ NO_LINKS = np.zeros((0, 2), np.int64)
 
 def stars(edges: np.ndarray) -> np.ndarray:
     """(document, first document of its component) for edges [m, 2], without the first documents themselves."""
-    from scipy.sparse import coo_array  # slow to import, and only reductions need it
-    from scipy.sparse.csgraph import connected_components
-
     if not len(edges):
         return NO_LINKS
+    from scipy.sparse import coo_array  # slow to import, and only where there are copies
+    from scipy.sparse.csgraph import connected_components
+
     nodes, places = np.unique(edges, return_inverse=True)
     places = places.reshape(edges.shape)
     graph = coo_array((np.ones(len(edges), np.int8), (places[:, 0], places[:, 1])), shape=(len(nodes), len(nodes)))
