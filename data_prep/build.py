@@ -11,7 +11,7 @@ Invariant: the dataset's bytes depend on the config and the corpus's content onl
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ class Build:
     ) -> None:
         self._config, self._out, self._progress = config, out, progress
         self._work = WorkFolder(out / WORK_NAME)
-        self._beside = ThreadPoolExecutor(1)  # for what does not need the workers, beside them
+        self._beside = ThreadPoolExecutor(4)  # for what does not need the workers, beside them
+        self._flushes: list[Future[None]] = []
         self._waves = Waves(self._work, run_tasks, progress, start_workers, self._flush_beside)
         self._reducer = Reducer(self._waves)
         self._finishes = plan_finishes(config)
@@ -178,9 +179,8 @@ class Build:
         ]
 
     def _flush_beside(self, folder: Path, entries: Iterable[ShardEntry]) -> None:
-        """Begin to bring shards to the disk. Publishing waits for that, and tells what went wrong."""
-        for entry in entries:
-            self._beside.submit(flush_file, tar_path(folder, entry.name))
+        """Begin to bring shards to the disk. `_publish` asks how it went: the system tells of a failure only once."""
+        self._flushes += [self._beside.submit(flush_file, tar_path(folder, entry.name)) for entry in entries]
 
     def _observed(self, stage: Stage, tokenized: _Tokenized) -> Observed:
         folders = [f"{task.id}/observed-{stage.kind}" for task in tokenized.tasks]
@@ -202,6 +202,8 @@ class Build:
         for line in notes(summary["stages"]):
             self._note(line)
         with self._waves.timed("publish"):
+            for flush in self._flushes:
+                flush.result()
             manifest = publish_dataset(
                 self._out,
                 self._config,

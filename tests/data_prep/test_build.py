@@ -1,6 +1,9 @@
 """The stages, with tasks run in this process: what is built, what is built again, and what is refused."""
 
+import errno
+import itertools
 import json
+import os
 import resource
 import signal
 from collections import Counter
@@ -278,6 +281,28 @@ def test_a_users_tar_in_the_folder_is_refused_and_left_alone(
     with pytest.raises(CorruptionError, match=r"mine\.tar: extra"):
         inline.build(small_config(corpus), tmp_path / "out")
     assert (tmp_path / "out" / "mine.tar").read_bytes() == b"mine"
+
+
+def test_a_write_that_fails_late_is_told_though_it_would_work_a_second_time(
+    inline: Any,
+    corpus: Path,
+    small_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flush, times = os.fsync, itertools.count()
+
+    def fail_once(descriptor: int) -> None:
+        if next(times) == 0:
+            raise OSError(errno.EIO, "Input/output error")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_once)
+    with pytest.raises(
+        SpanwrightError, match=r"tokenize-\w+/(train|heldout)\.tar: cannot write it: Input/output error"
+    ):
+        inline.build(small_config(corpus), tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_a_full_disk_is_one_message_and_the_next_run_continues(
