@@ -26,11 +26,11 @@ from pipeline.model.token_dropping import token_droppings
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import Data, open_data
 from pipeline.training.loop import global_loss
-from pipeline.training.optimizer import build_optimizer
+from pipeline.training.optimizers.build import build_optimizer
+from pipeline.training.optimizers.schedule_free import ScheduleFreeAdamW
 from pipeline.training.positions import first_position
 from pipeline.training.random_ltd import schedule_clock
 from pipeline.training.schedule import step_plan
-from pipeline.training.schedule_free import ScheduleFreeAdamW
 
 WINDOW, ASKED = 126, 64
 

@@ -10,7 +10,7 @@ from pipeline.checkpoint.load import newest_record, saved_steps
 from pipeline.checkpoint.origin import checkpoint_of_run, go_back, take_everything, take_weights
 from pipeline.checkpoint.permission import allow_data_change, data_change_allowed
 from pipeline.config import RunConfig, load_run
-from pipeline.training.profile_request import parse_steps, request_profile
+from pipeline.training.profile.request import parse_steps, request_profile
 
 HF = "hf:"
 

@@ -78,7 +78,7 @@ def status_of(run_dir: Path) -> RunStatus:
 
 def status_lines(one: RunStatus) -> list[str]:
     """A run for a person: where it is, what it was submitted as, what is wrong."""
-    from pipeline.training.progress import format_duration
+    from pipeline.training.reports.progress import format_duration
 
     figures = [
         one.stage,
@@ -114,7 +114,7 @@ def log_files(run_dir: Path, rank: int | None = None) -> list[Path]:
 def _warnings(config: RunConfig, newest: dict[str, Any]) -> Iterator[str]:
     """What is wrong now; how the newest attempt failed; samples left out for the loss they gave (NaN, explosions)."""
     from pipeline.checkpoint.load import newest_record
-    from pipeline.training.health import run_warnings
+    from pipeline.training.reports.health import run_warnings
 
     yield from run_warnings(config.train_dir, config.checkpoints).values()
     if newest.get("outcome") == "failed":
@@ -135,7 +135,7 @@ def _jobs(run_dir: Path) -> dict[str, str]:
 
 
 def _last_steps(config: RunConfig, number: int = 20) -> list[dict[str, Any]]:
-    from pipeline.training.metrics import read_metrics
+    from pipeline.training.reports.metrics import read_metrics
 
     records = [record for record in read_metrics(config.train_dir / "metrics.jsonl") if "step_seconds" in record]
     return records[-number:]

@@ -34,7 +34,7 @@ HOMES = {
     "tarfile": ("data_prep/sources/html.py",),
     "webdataset": ("data_prep/shards/",),
     "transformers": ("pipeline/export/",),
-    "torch.utils.tensorboard": ("pipeline/training/tensorboard.py",),
+    "torch.utils.tensorboard": ("pipeline/training/reports/tensorboard.py",),
     "torch": ("pipeline/", "launch/doctor.py"),
     "ruamel": ("pipeline/config_files.py",),
     "sentencepiece": ("data_prep/tokenizer/", "data_prep/plan.py", "data_prep/tasks/"),

@@ -33,7 +33,7 @@ from pipeline.evaluation.objective import first_objective
 from pipeline.export.huggingface import export_hf
 from pipeline.export.libraries import quiet_transformers
 from pipeline.training.assembly import open_data
-from pipeline.training.metrics import METRICS, read_metrics
+from pipeline.training.reports.metrics import METRICS, read_metrics
 
 PEERS = ("eager", "compiled", "compiled_dynamic")
 GOALS = {f"seconds_vs_{name}": 1.0 for name in PEERS}

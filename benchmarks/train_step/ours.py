@@ -26,10 +26,10 @@ from pipeline.config import RunConfig, load_config, load_run, save_config
 from pipeline.objectives import build_objective
 from pipeline.training.assembly import Data, build_engine, open_data
 from pipeline.training.loop import global_loss
-from pipeline.training.metrics import METRICS, read_metrics
-from pipeline.training.profile_request import WantedSteps, request_profile
-from pipeline.training.profiling import FOLDER
+from pipeline.training.profile.profiler import FOLDER
+from pipeline.training.profile.request import WantedSteps, request_profile
 from pipeline.training.rank import Rank, join_process_group
+from pipeline.training.reports.metrics import METRICS, read_metrics
 from pipeline.training.schedule import step_plan
 from pipeline.training.stopwatch import Stopwatch
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import RunConfig, fingerprint
-from pipeline.training.history import read_whole_lines
+from pipeline.training.reports.history import read_whole_lines
 
 ATTEMPTS = "attempts.jsonl"
 _PACKAGES = ("torch", "deepspeed", "ray", "numpy", "safetensors", "transformers", "triton")

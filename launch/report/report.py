@@ -27,7 +27,7 @@ from launch.report.probes import layer_charts, probe_charts
 from launch.report.run import Run, read_run
 from launch.report.samples import shown_samples
 from pipeline.model.config import count_parameters
-from pipeline.training.progress import format_duration
+from pipeline.training.reports.progress import format_duration
 
 REPORT_NAME = "report.html"
 Rows = Iterator[tuple[str, str]]

@@ -21,8 +21,8 @@ from pipeline.checkpoint.load import saved_steps, step_folder
 from pipeline.checkpoint.verify import MAX_JSON_BYTES
 from pipeline.config import RunConfig, load_run
 from pipeline.evaluation.config import FOLDER
-from pipeline.training.history import read_history
-from pipeline.training.metrics import METRICS, SAMPLES, read_metrics
+from pipeline.training.reports.history import read_history
+from pipeline.training.reports.metrics import METRICS, SAMPLES, read_metrics
 
 STAGES = ("prep", "train", "export", "evaluate")
 AXES = ("step", "tokens", "flops", "time")

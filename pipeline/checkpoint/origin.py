@@ -106,7 +106,7 @@ def take_tensors(
 
 
 def _moments(config: Mapping[str, Any], shapes: Mapping[str, list[int]]) -> Mapping[str, list[str]] | None:
-    from pipeline.training.moments import names_by_moment
+    from pipeline.training.optimizers.moments import names_by_moment
 
     return names_by_moment(config["training"].get("optimizer", "adamw"), shapes)
 

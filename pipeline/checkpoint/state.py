@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from pipeline.checkpoint.format import Kind
 from pipeline.training.engine import Engine
-from pipeline.training.flat import masters_beside
-from pipeline.training.schedule_free import ScheduleFreeAdamW
+from pipeline.training.optimizers.flat import masters_beside
+from pipeline.training.optimizers.schedule_free import ScheduleFreeAdamW
 
 
 class _Access(Protocol):

@@ -18,7 +18,7 @@ from pipeline.evaluation.results import read_results
 from pipeline.export.card_texts import LIBRARIES, USES, loading, task
 from pipeline.export.stock_model import kept_layers
 from pipeline.model.config import count_parameters
-from pipeline.training.metrics import METRICS, read_metrics
+from pipeline.training.reports.metrics import METRICS, read_metrics
 
 CARD_NAME, CURVE_NAME = "README.md", "loss.svg"
 _MOST_ROWS = 12

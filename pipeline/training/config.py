@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from data_prep.errors import InputError
 from data_prep.section import Section
 from pipeline.evaluation.config import ProbeNames
-from pipeline.training.groups import ParameterGroup, ScheduleConfig
+from pipeline.training.optimizers.groups import ParameterGroup, ScheduleConfig
 from pipeline.training.random_ltd import RandomLtd
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -73,9 +73,9 @@ class TrainingConfig(Section):
     precision: Literal["bf16", "fp32"] = "bf16"
 
     optimizer: Literal["adamw", "rms_adamw", "lion", "muon", "schedule_free"] = "adamw"
-    """rms_adamw: rates are relative to the size of each matrix (pipeline/training/rms_adamw.py). lion: signs of one
-    mean of gradients (lion.py). muon: the matrices of the layers by orthogonalised steps, all else by AdamW (muon.py).
-    schedule_free: AdamW whose average of the weights is what is evaluated and exported (schedule_free.py)."""
+    """rms_adamw: rates relative to the size of each matrix. lion: signs of one mean of gradients. muon: the matrices
+    of the layers by orthogonalised steps, all else by AdamW. schedule_free: AdamW whose average of the weights is what
+    is evaluated and exported. Each has a file in pipeline/training/optimizers."""
     learning_rate: PositiveFloat = 1e-3
     schedule: ScheduleConfig = ScheduleConfig()
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
@@ -86,7 +86,7 @@ class TrainingConfig(Section):
     """Gradients are scaled down to this global norm; 0 turns clipping off."""
 
     groups: dict[str, ParameterGroup] = Field(default_factory=dict)
-    """Parameters with a rate of their own, or frozen at first (pipeline/training/groups.py)."""
+    """Parameters with a rate of their own, or frozen at first (pipeline/training/optimizers/groups.py)."""
     loss_weights: dict[str, float | tuple[tuple[NaturalInt, float], ...]] = Field(default_factory=dict)
     """The factor of a loss term (default: 1), or points [[step, factor], ...] between which it moves linearly."""
 

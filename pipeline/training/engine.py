@@ -24,18 +24,18 @@ from pipeline.batch import Views
 from pipeline.model.token_dropping import token_droppings
 from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
-from pipeline.training.flat import first_state, lay_out
-from pipeline.training.groups import REST, groups_of
-from pipeline.training.moments import names_by_moment
-from pipeline.training.muon import Muon
 from pipeline.training.observing import Observer
-from pipeline.training.optimizer import build_optimizer
+from pipeline.training.optimizers.build import build_optimizer
+from pipeline.training.optimizers.flat import first_state, lay_out
+from pipeline.training.optimizers.groups import REST, groups_of
+from pipeline.training.optimizers.moments import names_by_moment
+from pipeline.training.optimizers.muon import Muon
+from pipeline.training.optimizers.rms_adamw import RmsScaledAdamW
+from pipeline.training.optimizers.schedule_free import ScheduleFreeAdamW
+from pipeline.training.optimizers.zero_norm import measure_without_copies
 from pipeline.training.rank import Rank
-from pipeline.training.rms_adamw import RmsScaledAdamW
-from pipeline.training.schedule_free import ScheduleFreeAdamW
 from pipeline.training.stopwatch import Stopwatch
 from pipeline.training.update_gate import Judge, UpdateGate
-from pipeline.training.zero_norm import measure_without_copies
 
 Terms = dict[str, tuple[Tensor, int]]
 

@@ -13,14 +13,14 @@ from pipeline.checkpoint.state import TrainingState
 from pipeline.config import RunConfig
 from pipeline.training.assembly import Data
 from pipeline.training.engine import Engine
-from pipeline.training.health import run_warnings
 from pipeline.training.heldout import HeldOut, evaluate
-from pipeline.training.history import History
 from pipeline.training.loop import StepReport
-from pipeline.training.metrics import METRICS, SAMPLES, MetricsLog, StepLog
-from pipeline.training.progress import ProgressLine
-from pipeline.training.samples import sample_record
-from pipeline.training.tensorboard import TensorBoard, describe_sample, view_statistics
+from pipeline.training.reports.health import run_warnings
+from pipeline.training.reports.history import History
+from pipeline.training.reports.metrics import METRICS, SAMPLES, MetricsLog, StepLog
+from pipeline.training.reports.progress import ProgressLine
+from pipeline.training.reports.samples import sample_record
+from pipeline.training.reports.tensorboard import TensorBoard, describe_sample, view_statistics
 from pipeline.training.trouble import Trouble
 
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pipeline.kernels.cross_entropy.watching import LogitFigures, watch_logits
-from pipeline.training.flat import Layout, squares
+from pipeline.training.optimizers.flat import Layout, squares
 
 
 def part_of(name: str) -> str:

@@ -39,18 +39,18 @@ from pipeline.training.continuing import Lineage, check_and_continue
 from pipeline.training.engine import Engine
 from pipeline.training.environment import describe_environment, environment_changes
 from pipeline.training.heartbeat import HANG_SECONDS, Heartbeat, Watchdog
-from pipeline.training.history import History
 from pipeline.training.hooks import Evaluation, HealthReport, Reports
 from pipeline.training.loader import RankPositions, load_steps
 from pipeline.training.loop import Hook, Progress, train_steps
 from pipeline.training.memory import no_memory
 from pipeline.training.probing import Probing
-from pipeline.training.profile_request import requested_profile
-from pipeline.training.profiling import Profiler, Rates
-from pipeline.training.progress import ProgressLine, indented
+from pipeline.training.profile.profiler import Profiler, Rates
+from pipeline.training.profile.request import requested_profile
 from pipeline.training.random_ltd import kept_share, schedule_clock
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
 from pipeline.training.recovery import lineage_without, paused
+from pipeline.training.reports.history import History
+from pipeline.training.reports.progress import ProgressLine, indented
 from pipeline.training.saving import Saving
 from pipeline.training.schedule import step_plan
 from pipeline.training.stopping import PARENT, StopRequest

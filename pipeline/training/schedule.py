@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.training.config import TrainingConfig
-from pipeline.training.groups import ScheduleConfig
+from pipeline.training.optimizers.groups import ScheduleConfig
 from pipeline.training.random_ltd import Clock, kept_share
 
 _WSD_DECAY_SHARE = 0.1

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from launch.cli import cli
-from pipeline.training.metrics import read_metrics
+from pipeline.training.reports.metrics import read_metrics
 from tests.launch.report.conftest import make_run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ from launch.nodes.address import address_of
 from launch.nodes.board import Attempt, Board, Presence, introduce
 from launch.nodes.diagnosis import Failure, blamed, hanging
 from launch.ranks import log_of
-from pipeline.training.health import warnings_of
 from pipeline.training.heartbeat import Beat
+from pipeline.training.reports.health import warnings_of
 
 WAITING = 'File "torch/distributed/distributed_c10d.py", line 1 in all_reduce'
 WORKING = 'File "pipeline/model/attention.py", line 1 in forward'

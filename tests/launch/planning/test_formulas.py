@@ -21,7 +21,7 @@ from pipeline.model.config import ModelConfig, count_parameters
 from pipeline.model.token_dropping import token_droppings
 from pipeline.objectives import build_objective
 from pipeline.training.config import TrainingConfig
-from pipeline.training.moments import moments_of
+from pipeline.training.optimizers.moments import moments_of
 from pipeline.training.random_ltd import RandomLtd
 from tests.launch.conftest import SPANWRIGHT, STEPS
 from tests.pipeline.conftest import make_random_views

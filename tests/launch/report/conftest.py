@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.batch import MicroBatch
 from pipeline.config import RunConfig, load_config, save_config
-from pipeline.training.history import History
 from pipeline.training.loop import Progress, StepReport
-from pipeline.training.metrics import METRICS, SAMPLES, MetricsLog, StepLog
+from pipeline.training.reports.history import History
+from pipeline.training.reports.metrics import METRICS, SAMPLES, MetricsLog, StepLog
 from tests.browser import Browser, open_browser
 
 ATTACK = "<script>alert('boo')</script></pre></style><img src=x onerror=alert(1)>"

@@ -10,7 +10,7 @@ from launch.report.history import attempt_rows
 from launch.report.report import report_page, write_report
 from launch.report.run import read_run
 from pipeline.config import load_run
-from pipeline.training.history import History
+from pipeline.training.reports.history import History
 from tests.browser import Browser, needs_chromium
 from tests.launch.report.conftest import ATTACK, make_run, write_evaluation
 

@@ -20,7 +20,7 @@ import torch.utils.tensorboard  # noqa: F401
 
 from pipeline.checkpoint.load import newest_valid
 from pipeline.config import load_run
-from pipeline.training.metrics import read_metrics
+from pipeline.training.reports.metrics import read_metrics
 from pipeline.training.run import RESULT, train_rank
 
 RANKS = 2

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.training.metrics import SAMPLES
+from pipeline.training.reports.metrics import SAMPLES
 
 from .conftest import losses, metrics, result, run_jobs
 

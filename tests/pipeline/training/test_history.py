@@ -1,4 +1,4 @@
-from pipeline.training.history import HISTORY, History, read_history
+from pipeline.training.reports.history import HISTORY, History, read_history
 
 
 def test_events_stay_in_order_and_a_torn_line_is_left_out(tmp_path):

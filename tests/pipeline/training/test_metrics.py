@@ -14,9 +14,9 @@ from data_prep.errors import CorruptionError
 from data_prep.tokenizer.special import SpecialTokens
 from pipeline.batch import IGNORED_LABEL, Batch, MicroBatch
 from pipeline.training.loop import Progress, StepReport
-from pipeline.training.metrics import MetricsLog, read_metrics
-from pipeline.training.progress import Pace, ProgressLine, format_duration
-from pipeline.training.tensorboard import view_statistics
+from pipeline.training.reports.metrics import MetricsLog, read_metrics
+from pipeline.training.reports.progress import Pace, ProgressLine, format_duration
+from pipeline.training.reports.tensorboard import view_statistics
 from pipeline.training.throughput import MeasuredPeak, Peak
 
 

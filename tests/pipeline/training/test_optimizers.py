@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from pipeline.training.config import TrainingConfig
-from pipeline.training.flat import Layout, Piece
-from pipeline.training.muon import Muon, _orthogonal
-from pipeline.training.optimizer import build_optimizer
+from pipeline.training.optimizers.build import build_optimizer
+from pipeline.training.optimizers.flat import Layout, Piece
+from pipeline.training.optimizers.muon import Muon, _orthogonal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 RATE, DECAY, STEPS = 1e-2, 0.1, 4

@@ -9,9 +9,9 @@ import pytest
 
 from data_prep.errors import InputError
 from launch.start import Start
-from pipeline.training.profile_measures import communication_by_part
-from pipeline.training.profile_report import Loading, Machine, Profile, Settings, suggestions, summary
-from pipeline.training.profile_request import WantedSteps, parse_steps, request_profile, requested_profile
+from pipeline.training.profile.measures import communication_by_part
+from pipeline.training.profile.report import Loading, Machine, Profile, Settings, suggestions, summary
+from pipeline.training.profile.request import WantedSteps, parse_steps, request_profile, requested_profile
 
 GOOD = Profile(
     first=11, last=20, seconds=1.0, communication=0.0, before=0.98, flops=6e10, peak=1e11,

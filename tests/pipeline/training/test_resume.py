@@ -14,8 +14,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline.checkpoint.load import newest_valid, saved_steps
-from pipeline.training.metrics import read_metrics
-from pipeline.training.profile_request import WantedSteps, request_profile, requested_profile
+from pipeline.training.profile.request import WantedSteps, request_profile, requested_profile
+from pipeline.training.reports.metrics import read_metrics
 from tests.processes import held_still, is_told_to_stop, wait_for
 
 from .conftest import launch_command, losses, metrics, result, run_ranks

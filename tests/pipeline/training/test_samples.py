@@ -6,7 +6,7 @@ import numpy as np
 
 from data_prep.tokenizer import Tokenizer
 from pipeline.batch import IGNORED_LABEL, MicroBatch
-from pipeline.training.samples import MOST_TOKENS, sample_record
+from pipeline.training.reports.samples import MOST_TOKENS, sample_record
 from tests.pipeline.conftest import make_view
 
 NONE = IGNORED_LABEL

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from data_prep.errors import InputError
 from pipeline.training.config import TrainingConfig, accumulation_steps
-from pipeline.training.groups import groups_of
+from pipeline.training.optimizers.groups import groups_of
 from pipeline.training.schedule import learning_rate, step_plan
 
 

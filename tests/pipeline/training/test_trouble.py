@@ -12,8 +12,8 @@ from pipeline.checkpoint.load import newest_record
 from pipeline.checkpoint.verify import verify_checkpoint
 from pipeline.phases import BatchSizes
 from pipeline.training.config import SpikeConfig, TroubleConfig
-from pipeline.training.history import read_history
 from pipeline.training.positions import first_position
+from pipeline.training.reports.history import read_history
 from pipeline.training.trouble import StepGuard, Trouble, TroubleError, samples_to_skip
 
 from .conftest import losses, metrics, result, run_jobs

@@ -28,15 +28,15 @@ from pipeline.config import RunConfig
 from pipeline.training.engine import Engine
 from pipeline.training.loader import MicroBatches
 from pipeline.training.loop import Hook, StepReport
-from pipeline.training.profile_measures import (
+from pipeline.training.profile.measures import (
     RANGE,
     Usage,
     communication_by_part,
     machine_between,
     measure_loading,
 )
-from pipeline.training.profile_report import Profile, Settings, summary
-from pipeline.training.profile_request import WantedSteps, request_profile
+from pipeline.training.profile.report import Profile, Settings, summary
+from pipeline.training.profile.request import WantedSteps, request_profile
 from pipeline.training.rank import Rank
 from pipeline.training.throughput import Peak
 

@@ -1,7 +1,7 @@
 """metrics.jsonl and samples.jsonl: one JSON object a line, each of a step.
 
 metrics.jsonl has a line for every step, and one for each held-out evaluation; samples.jsonl what the model wrote for
-held-out samples then (pipeline/training/samples.py).
+held-out samples then (pipeline/training/reports/samples.py).
 
 Invariant: what is in the file up to a checkpoint's step is what an undisturbed run would have written, timings aside:
 on resume the file is cut back to the resumed step.

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.training.flat import first_state, update_each
+from pipeline.training.optimizers.flat import first_state, update_each
 
 
 class ScheduleFreeAdamW(torch.optim.Optimizer):

@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.training.flat import Layout, Piece, first_state, update_each
+from pipeline.training.optimizers.flat import Layout, Piece, first_state, update_each
 
 MOMENTUM = 0.95
 _STEPS, _COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)

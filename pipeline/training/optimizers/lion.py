@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pipeline.training.flat import first_state, update_each
+from pipeline.training.optimizers.flat import first_state, update_each
 
 
 class Lion(torch.optim.Optimizer):

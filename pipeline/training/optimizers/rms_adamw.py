@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from pipeline.training.flat import Layout, Piece, first_state, squares, update_each
+from pipeline.training.optimizers.flat import Layout, Piece, first_state, squares, update_each
 
 SMALLEST_RMS = 1e-3
 

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from pipeline.training.config import TrainingConfig
-from pipeline.training.groups import REST, groups_of
-from pipeline.training.lion import Lion
-from pipeline.training.moments import is_hidden_matrix, moments_of
-from pipeline.training.muon import Muon
-from pipeline.training.rms_adamw import RmsScaledAdamW
-from pipeline.training.schedule_free import ScheduleFreeAdamW
+from pipeline.training.optimizers.groups import REST, groups_of
+from pipeline.training.optimizers.lion import Lion
+from pipeline.training.optimizers.moments import is_hidden_matrix, moments_of
+from pipeline.training.optimizers.muon import Muon
+from pipeline.training.optimizers.rms_adamw import RmsScaledAdamW
+from pipeline.training.optimizers.schedule_free import ScheduleFreeAdamW
 
 Named = list[tuple[str, nn.Parameter]]
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pipeline.training.loader import MicroBatches
-from pipeline.training.profile_report import Loading, Machine
+from pipeline.training.profile.report import Loading, Machine
 
 RANGE = "training: "  # what the parts of a step are called in a trace
 _COMMUNICATION = ("gloo:", "nccl:", "ncclkernel", "nccldevkernel", "mpi:", "ucc:")

@@ -1,0 +1,1 @@
+"""What updates the weights, and what of it is kept by parameter: one file for each optimizer (docs/optimizers.md)."""

@@ -1,0 +1,1 @@
+"""`spanwright train --profile`: where the time of some steps went, and what to change (docs/profiling.md)."""

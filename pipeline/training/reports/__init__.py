@@ -1,0 +1,1 @@
+"""What a training tells: files for programs, TensorBoard, the progress line, and warnings."""
