@@ -17,11 +17,12 @@ from data_prep.tokenizer import Tokenizer
 from pipeline.config import RunConfig, fingerprint
 from pipeline.corruption.corruption import Corruption
 from pipeline.corruption.mixture import EACH_ITS_OWN, StepNumbers
+from pipeline.kernels.attention.operator import MAX_HEAD_DIM
+from pipeline.kernels.packages import is_installed
 from pipeline.model.transformer import set_activation_checkpointing, set_cuda_graphs
 from pipeline.objectives import build_objective
 from pipeline.phases import PhasedCorruption, PhasedStream
 from pipeline.stream import Stream
-from pipeline.training.config import TrainingConfig
 from pipeline.training.engine import Engine
 from pipeline.training.heldout import HeldOut
 from pipeline.training.loader import MicroBatches
@@ -82,16 +83,22 @@ def build_engine(config: RunConfig, data: Data, rank: Rank) -> Engine:
     """The objective of the run under DeepSpeed, with its first weights."""
     objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
     set_activation_checkpointing(objective, config.training.activation_checkpointing)
-    set_cuda_graphs(objective, _records(config.training, rank))
+    set_cuda_graphs(objective, _records(config, rank))
     return Engine(objective, config.training, rank, config.deepspeed)
 
 
-def _records(training: TrainingConfig, rank: Rank) -> bool:
-    """Whether kernels are recorded; InputError when that is asked of a CPU."""
-    on_gpu = rank.device.type == "cuda"
-    if training.cuda_graphs and not on_gpu:
-        raise InputError("training.cuda_graphs=true needs a GPU, and this run has none: leave it out, or set it false")
-    return on_gpu and training.zero_stage < 3 if training.cuda_graphs is None else training.cuda_graphs
+def _records(config: RunConfig, rank: Rank) -> bool:
+    """Whether kernels are recorded; InputError when that is asked where it cannot be."""
+    wanted = config.training.cuda_graphs
+    widest = MAX_HEAD_DIM["cuda"]
+    hindrance = None
+    if rank.device.type != "cuda":
+        hindrance = "needs a GPU, and this run has none"
+    elif config.model.d_kv > widest or not is_installed("triton"):
+        hindrance = f"needs attention's kernels, which take heads up to d_kv={widest} where Triton is installed"
+    if wanted and hindrance:
+        raise InputError(f"training.cuda_graphs=true {hindrance}: leave it out, or set it false")
+    return hindrance is None and config.training.zero_stage < 3 if wanted is None else wanted
 
 
 def _training_stream(config: RunConfig, dataset: Dataset) -> PhasedStream:

@@ -95,8 +95,8 @@ class TrainingConfig(Section):
 
     activation_checkpointing: bool = False
     cuda_graphs: bool | None = None
-    """Kernels of the layers are recorded once and replayed (pipeline/model/replay.py). Default: on a GPU, below ZeRO
-    stage 3."""
+    """Kernels of the layers are recorded once and replayed (pipeline/model/replay.py). Default: on a GPU whose
+    kernels compute attention, below ZeRO stage 3."""
     evaluate_every: PositiveInt | None = None
     """Held-out loss every so many steps (default: only before the first step and after the last)."""
     evaluate: ProbesConfig = ProbesConfig()

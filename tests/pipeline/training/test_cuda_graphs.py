@@ -1,5 +1,7 @@
 """Recorded kernels: when a run has them, and what it says where they cannot be. (What they compute: test_replay.py.)"""
 
+import dataclasses
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -23,6 +25,12 @@ def test_a_run_that_asks_for_them_needs_a_gpu(make_run) -> None:
     config = load_run(make_run(cuda_graphs=True))
     with pytest.raises(InputError, match="cuda_graphs=true needs a GPU"):
         build_engine(config, open_data(config), CPU)
+
+
+def test_heads_that_no_kernel_takes_are_refused_before_anything_is_built(make_run) -> None:
+    config = load_run(make_run(cuda_graphs=True, model={"d_kv": 160}))
+    with pytest.raises(InputError, match=r"kernels, which take heads up to d_kv=128"):
+        build_engine(config, open_data(config), dataclasses.replace(CPU, device=torch.device("cuda", 0)))
 
 
 def test_a_full_gpu_is_told_with_what_can_still_be_done() -> None:
