@@ -3,7 +3,8 @@
 1. prepare the corpora in the cache folder (`--cache`; see corpus.py)
 2. in each round every contender trains once, in a process of its own: `ours` as `spanwright train` runs, on one rank
    and on two with ZeRO-2 and half the threads each; `half` is one rank with half the threads, `plain` our objective in
-   a loop of plain torch; `eager` and `compiled` are transformers' T5 (peers.py)
+   a loop of plain torch; `eager` and `compiled` are transformers' T5 (peers.py), and so is `concatenated`, compiled, on
+   windows of documents one after another that see each other
 3. medians over rounds and steps; tokens are those of input and target that are not padding
 
 `fixed_share_of_gemm_bound` is the time of the step's matrix products, timed alone (products.py), over that of the step.
@@ -33,10 +34,10 @@ GOALS = {
     "fixed_vs_eager": 2.2, "fixed_vs_compiled": 1.5, "fixed_share_of_gemm_bound": 0.8, "natural_vs_compiled": 3.0,
     "zero2_two_ranks_vs_one": 1.7, "plain_vs_deepspeed": 0.9,
 }  # fmt: skip
-MOST = {"memory_vs_eager": 0.6}
+MOST = {"memory_vs_eager": 0.6, "data_wait": 0.01}
 CONTENDERS = {
     "fixed": ("ours", "zero2", "half", "plain", "eager", "compiled"),
-    "natural": ("ours", "eager", "compiled", "compiled_dynamic"),
+    "natural": ("ours", "eager", "compiled", "compiled_dynamic", "concatenated"),
 }
 ON_GPU = {
     "fixed": ("ours", "without_graphs", "eager", "compiled"),
@@ -76,7 +77,7 @@ def measure(given: argparse.Namespace) -> frame.Outcome:
             shift = number % len(contenders)
             for name in contenders[shift:] + contenders[:shift]:
                 frame.note(f"{kind}, round {number + 1} of {given.rounds}: {name}")
-                runs[kind][name].append(_run(name, kind, datasets[kind], given))
+                runs[kind][name].append(_run(name, kind, datasets, given))
     figures: dict[str, Any] = {
         kind: {name: _middle(found) for name, found in named.items()} for kind, named in runs.items()
     }
@@ -98,12 +99,15 @@ def _prepared(given: argparse.Namespace) -> dict[str, Path]:
         return corpus.prepare(given.cache.resolve(), given.window, given.vocab_size)
 
 
-def _run(name: str, kind: str, dataset: Path, given: argparse.Namespace) -> Run:
+def _run(name: str, kind: str, datasets: dict[str, Path], given: argparse.Namespace) -> Run:
     if name in OURS:
-        return _run_ours(name, kind, dataset, given)
+        return _run_ours(name, kind, datasets[kind], given)
+    if name == "concatenated":  # the windows of the fixed lengths are these documents, one after another
+        return _run("compiled", "fixed", datasets, given)
     options = {"window": given.window, "batch": given.batch, "threads": given.threads, "model": given.model}
     options |= {"warm-up": given.warm_up, "steps": given.steps}
-    found = child(f"{HERE}.peers", name, kind, dataset, *(f"--{option}={value}" for option, value in options.items()))
+    arguments = [f"--{option}={value}" for option, value in options.items()]
+    found = child(f"{HERE}.peers", name, kind, datasets[kind], *arguments)
     return _with_rates(found, found["tokens"])
 
 
@@ -183,11 +187,12 @@ def _ratios(runs: dict[str, dict[str, list[Run]]], figures: dict[str, Any]) -> d
         compare("graphs_vs_none", "fixed", "ours", "without_graphs")
         seconds, bound = figures["fixed"]["ours"]["step_seconds"], figures["products"]
         ratios["fixed_share_of_gemm_bound"] = bound["seconds"] / seconds
+        ratios["data_wait"] = figures["fixed"]["ours"]["data_wait"]
         ratios["fixed_share_of_matmul"] = bound["gflop"] / seconds / bound["matmul_gflop_per_s"]
     if "natural" in runs:
         compare("natural_vs_eager", "natural", "ours", "eager")
         compare("natural_graphs_vs_none", "natural", "ours", "without_graphs")
-        for name in ("compiled", "compiled_dynamic"):
+        for name in ("compiled", "compiled_dynamic", "concatenated"):
             compare(f"natural_vs_{name}", "natural", "ours", name)
         # The goal is about whichever way of compiling does better.
         better = [ratios["natural_vs_compiled"], ratios["natural_vs_compiled_dynamic"]]
