@@ -19,6 +19,7 @@ from pipeline.training.reports.metrics import read_metrics
 from tests.processes import held_still, is_told_to_stop, wait_for
 
 from .conftest import launch_command, losses, metrics, result, run_ranks
+from .plain_path import check_losses
 
 ACCUMULATING = {"global_batch": 4, "micro_batch": 1, "loader_workers": 1, "evaluate_every": 4}
 """On two ranks: two forwards a step. An epoch ends inside step 8."""
@@ -88,6 +89,11 @@ def test_a_run_learns_and_reports_every_step(undisturbed):
     summary = result(undisturbed)
     assert summary["heldout_loss_after"] < summary["heldout_loss_before"]
     assert summary["loss_hex"] == records[-1]["loss_hex"]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_losses_of_two_ranks_are_those_of_a_plain_loop_in_float64(undisturbed):
+    check_losses(undisturbed)
 
 
 def test_a_profile_says_where_the_time_of_its_steps_went(undisturbed):

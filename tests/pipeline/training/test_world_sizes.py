@@ -10,6 +10,7 @@ from data_prep.errors import InputError
 from pipeline.training.config import accumulation_steps
 
 from .conftest import metrics, run_jobs
+from .plain_path import check_losses
 
 FIELDS = {"model": {"num_layers": 1}, "global_batch": 12, "micro_batch": 1, "evaluate_every": 8, "learning_rate": 1e-3}
 Part = tuple[int, int, int]  # ranks, ZeRO stage, steps done at its end
@@ -47,6 +48,7 @@ def figures(run_dir: Path, name: str) -> list[float]:
     return [record[name] for record in metrics(run_dir) if name in record]
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     "chains",
     [
@@ -90,6 +92,7 @@ def test_moved_to_other_ranks_and_stages_state_samples_and_masks_are_the_same(
         # In fp32 the order of the sums over ranks and micro-batches is all that differs.
         for name in ("loss", "heldout_loss"):
             assert figures(run_dir, name) == pytest.approx(figures(straight, name), rel=1e-6), name
+    check_losses(straight)
 
 
 def test_a_number_of_ranks_that_does_not_divide_the_batch_is_refused_with_those_that_do() -> None:
