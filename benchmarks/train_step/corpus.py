@@ -48,8 +48,6 @@ def prepare_natural(cache: Path, window: int, vocab_size: int, heldout_fraction:
         lines = (json.dumps({"text": text}) for text in _definitions())
         texts.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     natural = cache / "natural"
-    if (natural / "manifest.json").exists():
-        return natural
     config = load_config(
         "t5_span",
         [

@@ -5,7 +5,7 @@ import torch
 
 def device_here() -> torch.device:
     """Where everybody trains: a GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def wait_for(device: torch.device) -> None:

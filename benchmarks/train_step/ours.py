@@ -108,8 +108,7 @@ def parts(run_dir: Path) -> None:
     config = load_run(run_dir)
     torch.set_num_threads(config.training.threads_per_rank or 1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511", "LOCAL_RANK": "0"}
-    device = device_here()
-    rank = Rank(0, 1, 0, 1, device if device.type == "cpu" else torch.device("cuda", 0))
+    rank = Rank(0, 1, 0, 1, device_here())
     join_process_group(rank)
     data = open_data(config)
     engine = build_engine(config, data, rank)
@@ -125,7 +124,7 @@ def parts(run_dir: Path) -> None:
         with clock["reading"].running():
             data.micro_batches.maker.gather(samples)
         with clock["masking"].running():  # reads the text once more, which is little
-            views = data.micro_batches.maker.apply(samples).to(device).views
+            views = data.micro_batches.maker.apply(samples).to(rank.device).views
         with clock["forward"].running():
             terms = engine.forward(views)
         with clock["backward"].running():

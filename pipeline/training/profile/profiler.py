@@ -5,7 +5,7 @@ on a device that works on its own, it is waited for at the end of each part, so 
 
 1. `watch`      the loop's engine, steps and hooks, with the clock read around them
 2. a hook       starts torch's profiler a step before the first one asked for, and stops it after the last
-3. afterwards   reading and masking are measured alone (profile_measures.py), and all is told (profile_report.py)
+3. afterwards   reading and masking are measured alone (measures.py), and all is told (report.py)
 
     RUN/train/profile/steps-100-104.trace.json.gz, steps-100-104.md, and its figures in steps-100-104.json
 """
