@@ -1,7 +1,8 @@
 """Masking: a whole micro-batch of raw pieces becomes padded views in one call.
 
 `reference.py` (NumPy) is the specification; `cpu.cpp` gives the same bits, and runs wherever it can be built. On a GPU
-`device.py` gives them too, for pieces that were sent there.
+`device.py` gives them too. Text that is in tensors goes through a torch operator (operator.py), which compiled graphs
+can hold.
 """
 
 from typing import TYPE_CHECKING
@@ -29,9 +30,9 @@ def mask(plan: MaskingPlan, pieces: "Pieces | Text") -> Views:
         if pieces.cuts is not None:
             return {ENCODER: as_pairs(views[ENCODER], pieces, plan.special.pad)}
         return views
-    from pipeline.kernels.masking import device
+    from pipeline.kernels.masking import operator
 
-    return device.mask(plan, pieces)
+    return operator.mask(plan, pieces)
 
 
 def send(pieces: Pieces, device: "torch.device") -> "Pieces | Text":

@@ -161,7 +161,7 @@ def _text(plan: MaskingPlan, pieces: Pieces) -> tuple[_Text, list[Any]]:
 
 def _empty(plan: MaskingPlan, num_samples: int) -> tuple[Views, dict[str, _View]]:
     """Views of unwritten memory, all in one block, and their structures."""
-    memories, num_bytes = _memories(tuple(plan.max_rows.items()), plan.max_pieces, num_samples)
+    memories, num_bytes = _memories(tuple(plan.max_rows.items()), plan.labelled_view, plan.max_pieces, num_samples)
     memory = block(num_bytes // 8)
     narrow, address = memory.view(np.int32), _address(memory)
     views = {name: each.batch(memory, narrow) for name, each in memories.items()}
@@ -206,12 +206,9 @@ class _Memory(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def _memories(
-    max_rows: tuple[tuple[str, int], ...], max_pieces: int, num_samples: int
+    max_rows: tuple[tuple[str, int], ...], labelled_view: str, max_pieces: int, num_samples: int
 ) -> tuple[dict[str, _Memory], int]:
-    """By view, and the bytes of the block: all arrays at whole cache lines, with slack after the narrow ones.
-
-    The decoder's view has labels, or the encoder's where it is the only one.
-    """
+    """By view, and the bytes of the block: all arrays at whole cache lines, with slack after the narrow ones."""
     memories, num_boundaries, used = {}, num_samples * max_pieces + 1, 0
 
     def take(size: int, width: int, slack: int = 0) -> slice:
@@ -221,9 +218,9 @@ def _memories(
         return slice(first, first + size)
 
     for name, rows in max_rows:
-        size, labelled = num_samples * rows, name == (DECODER if len(max_rows) > 1 else ENCODER)
+        size = num_samples * rows
         tokens, positions, sample_rows = (take(size, 4, _SLACK) for _ in range(3))
-        labels = take(size, 4, _SLACK) if labelled else None
+        labels = take(size, 4, _SLACK) if name == labelled_view else None
         memories[name] = _Memory(tokens, positions, sample_rows, labels, take(num_boundaries, 4), take(size, 8))
     return memories, used
 
