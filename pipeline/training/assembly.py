@@ -23,6 +23,7 @@ from pipeline.model.transformer import set_activation_checkpointing, set_cuda_gr
 from pipeline.objectives import build_objective
 from pipeline.phases import PhasedCorruption, PhasedStream
 from pipeline.stream import Stream
+from pipeline.training.embedding_table import EmbeddingTable
 from pipeline.training.engine import Engine
 from pipeline.training.heldout import HeldOut
 from pipeline.training.loader import MicroBatches
@@ -84,7 +85,8 @@ def build_engine(config: RunConfig, data: Data, rank: Rank) -> Engine:
     objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
     set_activation_checkpointing(objective, config.training.activation_checkpointing)
     set_cuda_graphs(objective, _records(config, rank))
-    return Engine(objective, config.training, rank, config.deepspeed)
+    table = EmbeddingTable("model.embedding.weight", data.tokenizer.vocab_size)
+    return Engine(objective, config.training, rank, config.deepspeed, table)
 
 
 def _records(config: RunConfig, rank: Rank) -> bool:

@@ -24,6 +24,7 @@ from pipeline.batch import Views
 from pipeline.model.token_dropping import token_droppings
 from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
+from pipeline.training.embedding_table import EmbeddingTable
 from pipeline.training.observing import Observer
 from pipeline.training.optimizers.build import build_optimizer
 from pipeline.training.optimizers.flat import first_state, lay_out
@@ -44,8 +45,14 @@ class Engine:
     """An objective in training. The state of its parameters is read and set by pipeline.checkpoint.state."""
 
     def __init__(
-        self, objective: nn.Module, config: TrainingConfig, rank: Rank, overrides: Mapping[str, Any] | None = None
+        self,
+        objective: nn.Module,
+        config: TrainingConfig,
+        rank: Rank,
+        overrides: Mapping[str, Any] | None = None,
+        table: EmbeddingTable | None = None,
     ) -> None:
+        """`overrides` of DeepSpeed's config; `table` is what `statistics` tell the variability of."""
         config = config.model_copy(update={"zero_stage": _stage(config.zero_stage, rank)})
         self.rank = rank
         self.zero_stage = config.zero_stage
@@ -66,7 +73,7 @@ class Engine:
         layout = lay_out(self.deepspeed, self.zero_stage)
         if isinstance(self.optimizer, RmsScaledAdamW | Muon):
             self.optimizer.lay_out(layout)
-        self._observer = Observer(self.names, layout)
+        self._observer = Observer(self.names, layout, self._evaluated, table)
         self._gate = UpdateGate(self.optimizer, self._observer.gradients)
         self._grad_norm = 0.0
 
@@ -133,7 +140,7 @@ class Engine:
             dropping.kept_share = 1.0 if share is None else share
 
     def observe(self, observed: bool) -> None:
-        """Whether gradients and logits of the step that begins are measured, for `statistics`."""
+        """Whether gradients, logits and embeddings of the step that begins are measured, for `statistics`."""
         self._observer.begin(observed)
 
     def step(
@@ -154,6 +161,11 @@ class Engine:
     def statistics(self) -> dict[str, float]:
         """What was measured in the step just made (pipeline/training/observing.py). Collective where observed."""
         return self._observer.take(self._grad_norm)
+
+    def _evaluated(self, stepped: Tensor) -> Tensor:
+        """The weights that are evaluated and saved in place of a tensor that the optimizer steps."""
+        averaged = isinstance(self.optimizer, ScheduleFreeAdamW)
+        return self.optimizer.state[stepped]["average"] if averaged else stepped
 
     def _norm_now(self) -> float:
         """DeepSpeed's norm of this step, which it has before it updates."""

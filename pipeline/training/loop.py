@@ -54,7 +54,7 @@ class StepReport:
     trouble: Trouble | None = None
     """What stood out, where the run goes on all the same."""
     statistics: dict[str, float] = field(default_factory=dict)
-    """Gradient norms by part and sizes of logits (pipeline/training/observing.py), in steps that are logged."""
+    """Of gradients, logits and embeddings (pipeline/training/observing.py), in steps that are logged."""
     kept_share: float | None = None
     """Of the tokens in the middle layers, where the run drops any."""
     gpu_memory_gib: float | None = None

@@ -1,14 +1,16 @@
-"""What a logged step tells of its gradients and logits, before the weights are updated.
+"""What a logged step tells of its gradients and logits before the weights are updated, and of the embedding after that.
 
     gradient/PART   norm of the gradient of that part of the model, before clipping: a layer, the embedding, a head
     logit/max       the largest absolute logit of the step
     logit/mean_log_z    mean over the rows of log sum exp(logits), which z-loss keeps near 0
+    embedding/tev   mean over the vocabulary of each token's deviation (token embedding variability)
+    embedding/tev_deviation     its standard deviation over the vocabulary
 
 Invariant: nothing here changes a bit of training; the numbers are those of the whole global batch on every rank.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -16,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pipeline.kernels.cross_entropy.watching import LogitFigures, watch_logits
+from pipeline.training.embedding_table import EmbeddingTable, table_variability
 from pipeline.training.optimizers.flat import Layout, squares
 
 
@@ -30,12 +33,20 @@ def part_of(name: str) -> str:
 class Observer:
     """Of one rank: what it saw of the step that is being made."""
 
-    def __init__(self, names: Sequence[str], layout: Layout) -> None:
-        """`names` of the parameters by number."""
+    def __init__(
+        self,
+        names: Sequence[str],
+        layout: Layout,
+        weights_of: Callable[[Tensor], Tensor],
+        table: EmbeddingTable | None = None,
+    ) -> None:
+        """`names` of the parameters by number; `weights_of` as in `table_variability`."""
         parts = [part_of(name) for name in names]
         self._parts = list(dict.fromkeys(parts))
         self._part_of = [self._parts.index(part) for part in parts]
-        self._layout = layout
+        self._layout, self._weights_of = layout, weights_of
+        self._table = table
+        self._table_number = names.index(table.name) if table is not None else -1
         self.on = False
         self._squares: Tensor | None = None
         self._logits = LogitFigures()
@@ -70,7 +81,13 @@ class Observer:
         )
         scale = grad_norm / total if (total := float(sums.sum().sqrt())) > 0 else 0.0
         norms = {f"gradient/{part}": float(own.sqrt()) * scale for part, own in zip(self._parts, sums, strict=True)}
-        return norms | _over_ranks(self._logits)
+        return norms | _over_ranks(self._logits) | self._variability()
+
+    def _variability(self) -> dict[str, float]:
+        if self._table is None:
+            return {}
+        mean, spread = table_variability(self._layout, self._table_number, self._table.vocab_size, self._weights_of)
+        return {"embedding/tev": mean, "embedding/tev_deviation": spread}
 
 
 def _over_ranks(figures: LogitFigures) -> dict[str, float]:

@@ -13,7 +13,7 @@ on resume the file is cut back to the resumed step.
 
 `step` counts updates done; `loss` is that of the batch before the update. `tokens` are rows of all views, `flops` those
 of a step on all ranks (pipeline/training/throughput.py). Every `log_every` steps `views` are statistics of the masks,
-`statistics` those of gradients and logits (observing.py). `trouble` is in steps that stood out (trouble.py).
+`statistics` of gradients, logits and embeddings (observing.py). `trouble` is in steps that stood out (trouble.py).
 Where middle layers drop tokens, `kept_share` is what they keep; on a GPU `gpu_memory_gib` is the most its tensors took.
 """
 

@@ -15,14 +15,18 @@ from torch import nn
 
 from pipeline.checkpoint.format import Kind
 from pipeline.checkpoint.state import TrainingState
+from pipeline.evaluation.embeddings import token_embedding_variability
 from pipeline.training.collective import sum_floats
 from pipeline.training.config import TrainingConfig
+from pipeline.training.embedding_table import EmbeddingTable
 from pipeline.training.engine import Engine
 from pipeline.training.rank import Rank, join_process_group, rank_from_environment, set_threads
 
 RATE, DECAY, CLIP = 1e-2, 0.1, 0.5
 GLOBAL_MICRO_BATCHES = 6
 STEPS = 3
+TOKENS = 35
+"""The last two rows of the embedding are taken for padding."""
 
 
 Weights = dict[str, torch.Tensor]
@@ -186,13 +190,14 @@ def make_engine(rank: Rank, stage: int, precision: str, optimizer: str) -> Engin
             "optimizer": optimizer, "schedule": {"kind": "constant"},
         }
     )  # fmt: skip
-    return Engine(Toy(), config, rank)
+    return Engine(Toy(), config, rank, table=EmbeddingTable("embedding", TOKENS))
 
 
 def train(engine: Engine, first: int, last: int, gradients: dict[str, torch.Tensor] | None = None) -> list[list[float]]:
     """[loss, gradient norm] of the steps first to last - 1; `gradients` gets those of the last one, before clipping."""
     ranks, figures = engine.rank.world_size, []
     for step in range(first, last):
+        engine.observe(step == STEPS - 1)
         batches = [micro_batch(step, number) for number in range(GLOBAL_MICRO_BATCHES)]
         count = sum(int((labels >= 0).sum()) for _, labels in batches)
         mine, total = batches[engine.rank.index :: ranks], 0.0
@@ -245,7 +250,7 @@ def main(folder: Path, stages_by_kind: dict[str, list[int]]) -> None:
             engine = make_engine(rank, stage, precision, optimizer)
             gradients: dict[str, torch.Tensor] = {}
             figures = [*train(engine, 0, 1, gradients), *train(engine, 1, STEPS)]
-            own = read_all(engine)
+            own, observed = read_all(engine), engine.statistics()
             saved = saved or own
             engine_sums = engine.weight_sums
             straight = train(engine, STEPS, STEPS + 2)
@@ -267,6 +272,8 @@ def main(folder: Path, stages_by_kind: dict[str, list[int]]) -> None:
                 "weights_off_by": max(
                     (own[name, "master"] - value).abs().max().item() for name, value in weights.items()
                 ),
+                "variability": [observed["embedding/tev"], observed["embedding/tev_deviation"]],
+                "variability_of_masters": token_embedding_variability(own["embedding", "master"][:TOKENS]),
                 "read_back": read_back,
                 "resumed_bit_equal": resumed == straight,
                 "other_stage_read_back": equal(read_all(again), saved),

@@ -78,6 +78,13 @@ def test_weights_after_three_steps_are_plain_torchs(report, stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_the_variability_of_the_embedding_is_that_of_the_masters_wherever_they_lie(report, stage):
+    of_stage = report["stages"][stage]
+    assert of_stage["variability"][1] > 0
+    assert of_stage["variability"] == pytest.approx(of_stage["variability_of_masters"], rel=1e-12)  # cut rows: sums
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_state_written_into_a_new_engine_is_read_back_and_continues_bit_equal(report, stage):
     assert report["stages"][stage]["read_back"]
     assert report["stages"][stage]["resumed_bit_equal"]

@@ -45,6 +45,11 @@ def test_training_with_probes_has_the_losses_and_weights_of_training_without(
     assert written[6]["weights"] == results[1]["weight_hash"]
     assert written[6]["probes"]["heldout"]["metrics"]["loss"]["value"] == results[1]["heldout_loss_after"]
     assert written[4]["probes"]["tev"] != written[6]["probes"]["tev"]
+    logged = {line["step"]: line["statistics"] for line in metrics(probed) if "statistics" in line}
+    for step in (4, 6):
+        found = written[step]["probes"]["tev"]["metrics"]
+        expected = {f"embedding/{name}": figure["value"] for name, figure in found.items()}
+        assert {name: logged[step][name] for name in expected} == pytest.approx(expected, rel=1e-12)  # sums of parts
     list(evaluate_run(load_run(probed), PROBES)[1])
     asked = json.loads((probed / "evaluation" / "6.json").read_text())
     assert asked["probes"]["heldout"] == written[6]["probes"]["heldout"]

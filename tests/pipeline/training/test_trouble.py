@@ -173,7 +173,9 @@ def test_an_update_that_is_skipped_leaves_no_trace_but_the_step_and_is_skipped_a
     assert result(warned)["weight_hash"] != result(spiked)["weight_hash"]
 
 
-def test_a_logged_step_tells_the_gradient_norm_of_every_part_and_the_size_of_the_logits(alone: Any) -> None:
+def test_a_logged_step_tells_of_its_gradients_its_logits_and_its_embeddings(
+    alone: Any,
+) -> None:
     _, (infinite, _, killed, *_), _ = alone
     observed = [line for line in metrics(infinite) if "loss" in line and "trouble" not in line]
     assert len(observed) == STEPS - 1
@@ -183,6 +185,7 @@ def test_a_logged_step_tells_the_gradient_norm_of_every_part_and_the_size_of_the
         assert {"gradient/embedding", "gradient/encoder.blocks.1", "gradient/decoder.norm"} < parts.keys()
         assert math.hypot(*parts.values()) == pytest.approx(line["grad_norm"], rel=1e-6)  # sums in another order
         assert 0 < found["logit/mean_log_z"] < found["logit/max"] + math.log(1000)  # of fewer than 1,000 tokens
+        assert found["embedding/tev"] > found["embedding/tev_deviation"] > 0
     assert not any("statistics" in line for line in metrics(killed))
 
 
