@@ -17,7 +17,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from data_prep.errors import CorruptionError
@@ -29,19 +28,11 @@ _PART, _CRC = struct.Struct("<QI"), struct.Struct("<I")  # its size and CRC-32
 
 
 class BlockWriter:
-    """Writes a file under a temporary name; `close` gives it its own. Leaves nothing after an error."""
+    """Writes a file under a temporary name; `close` gives it its own, `abort` leaves nothing."""
 
     def __init__(self, path: Path) -> None:
         self.num_bytes = 0
         self._file, self._digest, self._num_blocks = StagedFile(path), hashlib.sha256(), 0
-
-    def __enter__(self) -> "BlockWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.abort()
 
     def add(self, parts: Sequence[bytes | memoryview]) -> None:
         """Append a block."""

@@ -13,10 +13,10 @@ DAMAGED = r"a\.blocks: damaged .*run the same command again"
 
 
 def write(path: Path, content: Sequence[Sequence[bytes]]) -> str:
-    with BlockWriter(path) as writer:
-        for parts in content:
-            writer.add(parts)
-        return writer.close()
+    writer = BlockWriter(path)
+    for parts in content:
+        writer.add(parts)
+    return writer.close()
 
 
 def read(path: Path) -> list[list[bytes]]:
@@ -30,6 +30,15 @@ def test_blocks_come_back_in_order_and_the_digest_is_that_of_the_file(tmp_path: 
     assert read(tmp_path / "a.blocks") == CONTENT
     assert blocks_digest(tmp_path / "a.blocks") == write(tmp_path / "b.blocks", CONTENT)
     assert write(tmp_path / "b.blocks", CONTENT[::-1]) not in digests
+
+
+def test_what_is_given_up_leaves_nothing_and_what_was_closed_stays(tmp_path: Path) -> None:
+    given_up, closed = BlockWriter(tmp_path / "a.blocks"), BlockWriter(tmp_path / "b.blocks")
+    given_up.add([b"first"])
+    given_up.abort()
+    closed.close()
+    closed.abort()
+    assert [path.name for path in tmp_path.iterdir()] == ["b.blocks"]
 
 
 def test_parts_are_read_in_any_order_and_the_last_block_is_still_found(tmp_path: Path) -> None:

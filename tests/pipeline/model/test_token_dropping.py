@@ -14,7 +14,7 @@ from pipeline.model.attention import Sight
 from pipeline.model.config import ModelConfig
 from pipeline.model.encoder_decoder import EncoderDecoder
 from pipeline.model.token_dropping import kept_rows, token_droppings, view_of_rows
-from pipeline.model.transformer import Transformer, set_activation_checkpointing
+from pipeline.model.transformer import set_activation_checkpointing
 from tests.pipeline.conftest import make_random_views, make_view
 
 VOCAB = 192
@@ -66,28 +66,15 @@ def test_every_row_is_as_likely_in_every_layer_and_layers_choose_apart() -> None
     assert both == pytest.approx(share**2, abs=4.5 * (share**2 / (rounds * length)) ** 0.5)
 
 
-class Dense(torch.nn.Module):
-    """A stack's middle layers as they are specified: all rows run, none sees a dropped one, and those are put back."""
-
-    def __init__(self, stack: Transformer) -> None:
-        super().__init__()
-        self.stack = stack
-
-    def forward(
-        self,
-        rows_K: torch.Tensor,
-        block: torch.nn.Module,
-        x_TW: torch.Tensor,
-        view: Batch,
-        sight: Sight,
-        memory_SW: torch.Tensor | None,
-        memory_sight: Sight | None,
-    ) -> torch.Tensor:
-        pattern: IntervalPattern = sight.pattern
-        kept_T = torch.zeros(len(x_TW), dtype=torch.bool).index_fill(0, rows_K, True)
-        hidden = dataclasses.replace(pattern, key_ranks=torch.where(kept_T, pattern.key_ranks, -1000), shows_all=False)
-        out_TW = block(x_TW, view, dataclasses.replace(sight, pattern=hidden), memory_SW, memory_sight, None)
-        return torch.where(kept_T[:, None], out_TW, x_TW)
+def run_dense(
+    rows_K: torch.Tensor, block: torch.nn.Module, x_TW: torch.Tensor, view: Batch, sight: Sight, *memory: Any
+) -> torch.Tensor:
+    """A middle layer as it is specified: all rows run, none sees a dropped one, and those are put back."""
+    pattern: IntervalPattern = sight.pattern
+    kept_T = torch.zeros(len(x_TW), dtype=torch.bool).index_fill(0, rows_K, True)
+    hidden = dataclasses.replace(pattern, key_ranks=torch.where(kept_T, pattern.key_ranks, -1000), shows_all=False)
+    out_TW = block(x_TW, view, dataclasses.replace(sight, pattern=hidden), *memory)
+    return torch.where(kept_T[:, None], out_TW, x_TW)
 
 
 def gradients(model: EncoderDecoder, views: Views) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -121,7 +108,7 @@ def test_states_and_gradients_are_those_of_the_dense_layers_that_hide_what_is_dr
     keep(model, 0.4)
     states, found = gradients(model, views)
     for stack in (model.encoder, model.decoder):
-        monkeypatch.setattr(stack.blocks, "_run_on", Dense(stack).forward)
+        monkeypatch.setattr(stack.blocks, "_run_on", run_dense)
     dense_states, expected = gradients(model, views)
     torch.testing.assert_close(states, dense_states, rtol=1e-4, atol=1e-4)  # float32 sums in another order
     assert found.keys() == expected.keys()
