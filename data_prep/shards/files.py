@@ -7,7 +7,7 @@ a killed one leaves none. What was published is on the disk as well.
 2. `publish` flushes every staged file, renames them in the order given, and flushes the folder. Whatever fails on the
    way, nothing of it stays under a final name.
 3. `place` does the same without waiting for the disk, for files whose digest is kept elsewhere: what a power failure
-   took is noticed. `flush_files` brings many such files to the disk at once.
+   took is noticed. `flush_files` brings many such files to the disk at once; one that the disk does not take is lost.
 """
 
 import contextlib
@@ -175,9 +175,18 @@ def link_file(source: Path, target: Path) -> None:
 
 
 def flush_file(path: Path) -> None:
-    """Bring what is in a file to the disk."""
+    """Bring what is in a file to the disk. Where that fails it is emptied, under all its names.
+
+    The system tells of a failed write once, and shows from memory afterwards what never reached the disk: nobody who
+    looks for the file's digest later may find it there.
+    """
     with open_regular(path) as descriptor, named_errors(path, "write"):
-        os.fsync(descriptor)
+        try:
+            os.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(path, 0)
+            raise
 
 
 def sync_folder(folder: Path) -> None:
