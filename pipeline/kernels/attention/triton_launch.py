@@ -19,6 +19,7 @@ from pipeline.kernels.attention.triton_backward import backward_keys, backward_q
 from pipeline.kernels.attention.triton_bias import backward_bias, num_diagonals
 from pipeline.kernels.attention.triton_forward import forward_kernel
 from pipeline.kernels.attention.triton_tiles import num_programs, summarize_keys, summarize_queries
+from pipeline.kernels.fusion import FUSED
 from pipeline.kernels.philox import as_int32
 
 
@@ -34,11 +35,11 @@ class Tile:
     is_frugal: bool = False  # NVIDIA: whether ptxas leaves out what takes more registers (its level 3 of 10, not 5)
 
     @property
-    def options(self) -> dict[str, int | str]:
+    def options(self) -> dict[str, Any]:
         """What the compiler is told."""
-        own: dict[str, int | str] = {} if self.mfma is None else {"matrix_instr_nonkdim": self.mfma}
+        own: dict[str, Any] = {} if self.mfma is None else {"matrix_instr_nonkdim": self.mfma}
         own |= {"ptx_options": "--register-usage-level=3"} if self.is_frugal else {}
-        return {"num_warps": self.num_warps, "num_stages": self.num_stages} | own
+        return {"num_warps": self.num_warps, "num_stages": self.num_stages, **FUSED} | own
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _block_ranks(given: Arguments, tile: Tile) -> dict[str, Any]:
     sequences, num_keys = len(given.cu_k) - 1, len(given.k)
     programs = num_programs(num_keys, sequences, tile.keys)
     ranks = given.cu_k.new_empty((2, programs))
-    summarize_keys[(programs,)](given.cu_k, sequences, num_keys, given.key_ranks, ranks, KEYS=tile.keys)
+    summarize_keys[(programs,)](given.cu_k, sequences, num_keys, given.key_ranks, ranks, KEYS=tile.keys, **FUSED)
     return {"block_ranks": ranks, "block_stride": programs}
 
 
@@ -238,7 +239,8 @@ def _tile_intervals(given: Arguments, tile: Tile) -> dict[str, Any]:
     programs = num_programs(num_queries, sequences, tile.queries)
     extremes = given.cu_q.new_empty((6, programs))
     intervals = (given.a_start, given.a_stop, given.b_start, given.b_stop)
-    summarize_queries[(programs,)](given.cu_q, sequences, num_queries, *intervals, extremes, QUERIES=tile.queries)
+    sizes = {"QUERIES": tile.queries}
+    summarize_queries[(programs,)](given.cu_q, sequences, num_queries, *intervals, extremes, **sizes, **FUSED)
     return {"tile_intervals": extremes, "tile_stride": programs}
 
 

@@ -9,6 +9,7 @@ Shape suffixes: C rows of the chunk, V vocabulary.
 
 import torch
 
+from pipeline.kernels.fusion import FUSED
 from pipeline.kernels.packages import is_installed
 
 MOST_COLUMNS = 2**13  # of a row at a time: Liger's own 2**15 spills where the vocabulary is no multiple of 16
@@ -63,6 +64,7 @@ def _cross_entropy(
             **asked,
             BLOCK_SIZE=columns_at_once(logits.shape[1]),
             num_warps=NUM_WARPS,
+            **FUSED,
         )
     return losses
 

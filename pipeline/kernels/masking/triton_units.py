@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from pipeline.corruption.philox import Key
+from pipeline.kernels.fusion import FUSED
 from pipeline.kernels.philox import as_int32
 
 PHILOX_ROUNDS = tl.constexpr(10)
@@ -29,7 +30,7 @@ def unit_bits(
     if num_units:
         low, high = (as_int32(word) for word in key)
         packed = sum(purpose << (4 * row) for row, purpose in enumerate(purposes))
-        _draw[grid](packed, positions_B, sample_offsets, low, high, num_units, bits, BLOCKS=_BLOCKS)
+        _draw[grid](packed, positions_B, sample_offsets, low, high, num_units, bits, BLOCKS=_BLOCKS, **FUSED)
     return bits
 
 
@@ -93,4 +94,4 @@ def fit_units(offsets, counts, room, order, sizes, chosen):
 def for_each_piece(kernel: Any, offsets: torch.Tensor, *arguments: torch.Tensor) -> None:
     """Run `kernel` (join_units or fit_units) with one program for each piece of `offsets` [P + 1]."""
     if len(offsets) > 1:
-        kernel[(len(offsets) - 1,)](offsets, *arguments, num_warps=1)
+        kernel[(len(offsets) - 1,)](offsets, *arguments, num_warps=1, **FUSED)

@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 
 from pipeline.kernels.attention.triton_scores import draws_below
+from pipeline.kernels.fusion import APART, FUSED
 from pipeline.kernels.philox import as_int32
 
 _ROWS, _DRAWS = 8, 128  # of a program of dropout
@@ -32,7 +33,7 @@ def add_dropout(
     numbers = (*(as_int32(word) for word in stream), rounded, num_rows, width)
     if x.numel():  # without fused multiply-adds: float32 sums are rounded as the reference's
         sizes = {"ROWS": _ROWS, "DRAWS": _DRAWS}
-        _add_dropout[grid](x, residual, out, rows, positions, *numbers, **sizes, enable_fp_fusion=False)
+        _add_dropout[grid](x, residual, out, rows, positions, *numbers, **sizes, **APART)
     return out
 
 
@@ -58,7 +59,7 @@ def gated_gelu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     """gelu(gate) * up."""
     out, count = torch.empty_like(gate), gate.numel()
     if count:
-        _gated_gelu[(triton.cdiv(count, _STRETCH),)](gate, up, out, count, STRETCH=_STRETCH)
+        _gated_gelu[(triton.cdiv(count, _STRETCH),)](gate, up, out, count, STRETCH=_STRETCH, **FUSED)
     return out
 
 
@@ -66,7 +67,7 @@ def gated_gelu_backward(grad: torch.Tensor, gate: torch.Tensor, up: torch.Tensor
     """Gradients of gate and up."""
     grads, count = (torch.empty_like(gate), torch.empty_like(up)), gate.numel()
     if count:
-        _gated_gelu_backward[(triton.cdiv(count, _STRETCH),)](grad, gate, up, *grads, count, STRETCH=_STRETCH)
+        _gated_gelu_backward[(triton.cdiv(count, _STRETCH),)](grad, gate, up, *grads, count, STRETCH=_STRETCH, **FUSED)
     return grads
 
 
@@ -100,7 +101,8 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> tuple[tor
     """The normalised rows, and what each was multiplied by: float32 [T]."""
     out, inverse = torch.empty_like(x), x.new_empty(len(x), dtype=torch.float32)
     if len(x):
-        _rms_norm[(len(x),)](x, weight, out, inverse, epsilon, x.shape[1], WIDTH=triton.next_power_of_2(x.shape[1]))
+        size = triton.next_power_of_2(x.shape[1])
+        _rms_norm[(len(x),)](x, weight, out, inverse, epsilon, x.shape[1], WIDTH=size, **FUSED)
     return out, inverse
 
 
@@ -115,7 +117,7 @@ def rms_norm_backward(
     numbers = (num_rows, rows_of_group, width)
     if groups:
         size = triton.next_power_of_2(width)
-        _rms_norm_backward[(groups,)](grad, x, weight, inverse, grad_x, shares, *numbers, WIDTH=size)
+        _rms_norm_backward[(groups,)](grad, x, weight, inverse, grad_x, shares, *numbers, WIDTH=size, **FUSED)
     return grad_x, shares.sum(0).to(weight.dtype)
 
 

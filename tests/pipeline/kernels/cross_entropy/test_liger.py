@@ -10,6 +10,7 @@ import triton
 from triton.compiler import ASTSource
 
 from pipeline.kernels.cross_entropy import liger, linear, linear_cross_entropy_sum, reference
+from pipeline.kernels.fusion import FUSED
 from tests.pipeline.kernels.gpu import TARGETS, interpreted, needs_gpu, spills
 
 # float16: logits, probabilities and the products' results are rounded in turn, eight times finer than bfloat16.
@@ -42,7 +43,7 @@ def test_it_compiles_without_spills(architecture: str, tmp_path: Path, monkeypat
     values = {(place,): constants[name] for place, name in enumerate(kernel.arg_names) if name in constants}
     aligned = {(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in ("X_ptr", "X_stride", "loss_ptr")}
     source = ASTSource(kernel, signature, values, aligned)
-    code = triton.compile(source, target=TARGETS[architecture], options={"num_warps": liger.NUM_WARPS})
+    code = triton.compile(source, target=TARGETS[architecture], options={"num_warps": liger.NUM_WARPS, **FUSED})
     assert spills(code, tmp_path) == 0
 
 

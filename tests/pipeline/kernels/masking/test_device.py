@@ -12,6 +12,7 @@ from data_prep.errors import InputError
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.pieces import gather_pieces
 from pipeline.kernels import masking
+from pipeline.kernels.fusion import FUSED
 from pipeline.kernels.masking import device, triton_units
 from tests.pipeline.kernels.gpu import TARGETS, interpreted, needs_gpu
 from tests.pipeline.kernels.masking.cases import (
@@ -47,7 +48,7 @@ def test_the_kernels_compile(target: str) -> None:
         signature = {name: NUMBERS.get(name, "*i64") for name in kernel.arg_names}
         constants = {(kernel.arg_names.index("BLOCKS"),): 128} if "BLOCKS" in kernel.arg_names else {}
         source: Any = ASTSource(kernel, signature, constants)
-        made = triton.compile(source, target=TARGETS[target], options={"num_warps": 1})
+        made = triton.compile(source, target=TARGETS[target], options={"num_warps": 1, **FUSED})
         assert made.asm["hsaco" if target == "gfx942" else "cubin"]
 
 
