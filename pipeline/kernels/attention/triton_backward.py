@@ -36,6 +36,7 @@ from pipeline.kernels.attention.triton_scores import (
 from pipeline.kernels.attention.triton_tiles import (
     LARGEST,
     LEAST,
+    dot_in_parts,
     find_tile,
     load_intervals,
     load_rows,
@@ -63,12 +64,12 @@ def backward_queries(
     q_positions, k_positions, key_scores, scale,
     dropout_rows, dropout_positions, dropout_low, dropout_high, dropout_threshold, dropout_scale,
     SHARING: tl.constexpr, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
-    VALUES: tl.constexpr, NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr, PTX: tl.constexpr,
+    PART: tl.constexpr, VALUES: tl.constexpr, NUM_BREAKS: tl.constexpr, PIECES: tl.constexpr, PTX: tl.constexpr,
 ):  # fmt: skip
     """Write delta [H, Tq], and where given grad_q [Tq, H, D] and the shares of the bias's gradient.
 
-    bias_shares [H, num_shares, R] (its first rows: see triton_bias.py) and fire_shares [H, programs,
-    2 * NUM_BREAKS + 4] come as zeros.
+    Of dO and v, PART columns are multiplied at a time. bias_shares [H, num_shares, R] (its first rows: see
+    triton_bias.py) and fire_shares [H, programs, 2 * NUM_BREAKS + 4] come as zeros.
     """
     program, head = tl.program_id(0), tl.program_id(1)
     sequence, first_query, stop_query, first_row = find_tile(cu_q, num_sequences, num_queries, program, QUERIES)
@@ -137,7 +138,11 @@ def backward_queries(
                 visible = visible & sees(keep, intervals, query_ranks, rows_Q, mask_Q, rank_K, mask_K, start)
             scores = tl.where(visible, scores, float("-inf"))
         weights = tl.exp2(scores - logsumexp_Q[:, None])
-        grads = tl.dot(grad_out_QD, tl.trans(v_KD), input_precision="ieee")
+        if PART < WIDTH:
+            at_Q, at_K = (grad_out, first_row, out_row, out_head), (v, first_key + start, v_row, kv_head * v_head)
+            grads = dot_in_parts(at_Q, mask_Q, at_K, mask_K, HEAD_DIM, PART)
+        else:
+            grads = tl.dot(grad_out_QD, tl.trans(v_KD), input_precision="ieee")
         if dropout_rows is not None:
             dropped = draws_below_apart(dropout, rows_Q, mask_Q, head * DRAWS_PER_HEAD + start, KEYS)
             grads = tl.where(dropped, 0.0, grads * dropout_scale)

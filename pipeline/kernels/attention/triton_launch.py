@@ -32,6 +32,7 @@ class Tile:
     num_warps: int
     num_stages: int
     mfma: int | None = None  # AMD: rows of a matrix instruction's result; the compiler's choice is 32
+    part: int | None = None  # queries: columns of dO and v that are multiplied at a time (None: all, dO being held)
     is_frugal: bool = False  # NVIDIA: whether ptxas leaves out what takes more registers (its level 3 of 10, not 5)
 
     @property
@@ -90,7 +91,7 @@ DROPOUT_TILES = {
 FIRE_TILES = {
     "sm_80": {
         64: Tiles(Tile(128, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1)),
-        128: Tiles(Tile(64, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1), Tile(64, 32, 4, 1)),
+        128: Tiles(Tile(64, 64, 8, 2), Tile(64, 64, 8, 1), Tile(64, 64, 8, 1), Tile(128, 64, 8, 1, part=64)),
     },
     "sm_90": {
         64: Tiles(Tile(64, 64, 4, 3), Tile(64, 64, 4, 1), Tile(64, 64, 4, 2), Tile(64, 64, 4, 1)),
@@ -271,6 +272,6 @@ def _bias_table(given: Arguments) -> tuple[torch.Tensor | None, int]:
 
 
 def _launch(kernel: Any, grid: tuple[int, ...], tile: Tile, arguments: dict[str, Any]) -> None:
-    arguments |= {"QUERIES": tile.queries, "KEYS": tile.keys, "PTX": PTX}
+    arguments |= {"QUERIES": tile.queries, "KEYS": tile.keys, "PART": tile.part or arguments["WIDTH"], "PTX": PTX}
     chosen = {name: arguments[name] for name in kernel.arg_names}
     kernel[grid](**chosen, **tile.options)

@@ -5,7 +5,7 @@ without asking the device: with tiles of TILE rows, sequence n owns the programs
 enough for its ceil(length / TILE) tiles and never reaches the next sequence's; the others end at once. The tail is one
 more sequence, without keys, so that its rows are written too.
 
-Shape suffixes: Q queries and K keys of a tile, C sequences or blocks looked at in one step.
+Shape suffixes: Q queries and K keys of a tile, P columns of a head, C sequences or blocks looked at in one step.
 """
 
 import triton
@@ -55,6 +55,20 @@ def load_rows(x, first_row, row_stride, offset, mask, HEAD_DIM: tl.constexpr, WI
     start, within = _places(first_row, row_stride, offset, mask.shape[0], WIDTH)
     inside = mask[:, None] & (tl.arange(0, WIDTH) < HEAD_DIM)[None, :]
     return tl.load(x + start + within, mask=inside, other=0.0)
+
+
+@triton.jit
+def dot_in_parts(at_Q, mask_Q, at_K, mask_K, HEAD_DIM: tl.constexpr, PART: tl.constexpr):
+    """[Q, K] products of rows, each read here and PART columns at a time: so no registers hold the rows before.
+
+    Where they lie are `load_rows`' first four arguments.
+    """
+    products = tl.zeros([mask_Q.shape[0], mask_K.shape[0]], tl.float32)
+    for start in tl.static_range(0, HEAD_DIM, PART):
+        x_QP = load_rows(at_Q[0], at_Q[1], at_Q[2], at_Q[3] + start, mask_Q, HEAD_DIM - start, PART)
+        y_KP = load_rows(at_K[0], at_K[1], at_K[2], at_K[3] + start, mask_K, HEAD_DIM - start, PART)
+        products = tl.dot(x_QP, tl.trans(y_KP), products, input_precision="ieee")
+    return products
 
 
 @triton.jit
