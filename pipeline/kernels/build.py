@@ -25,6 +25,7 @@ KERNELS = (
     Kernel("reading", "pipeline.kernels.reading.cpu", "library", "windows are read one at a time in NumPy"),
     Kernel("masking", "pipeline.kernels.masking.cpu", "library", "masking runs in NumPy, about a tenth as fast"),
     Kernel("rows", "pipeline.kernels.rows.cpu", "library", "dropout, RMSNorm and gated GELU run as plain torch"),
+    Kernel("cross entropy", "pipeline.kernels.cross_entropy.cpu", "library", "the head's loss runs as plain torch"),
     Kernel("attention", "pipeline.kernels.attention.cpu", "library", "attention on a CPU runs as plain torch"),
 )
 

@@ -90,6 +90,13 @@ def test_a_whole_epoch_is_the_same_whatever_the_size_of_the_micro_batches(folder
         assert len(found) > len(stream) - count
 
 
+def test_a_text_stays_as_it_is_while_others_are_read(folder):
+    stream = open_stream(folder, columns=("weight",))
+    held = [stream.samples(first, 2).pieces(("weight",)) for first in range(0, 40, 2)]
+    for first, pieces in zip(range(0, 40, 2), held, strict=True):
+        assert everything(pieces) == one_by_one(stream.samples(first, 2), ("weight",))
+
+
 def test_only_the_columns_that_are_asked_for_are_given(folder):
     samples = open_stream(folder, columns=("weight", "spans")).samples(3, 4)
     assert list(samples.pieces(["spans"]).columns) == ["spans"]

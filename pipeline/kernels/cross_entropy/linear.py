@@ -3,8 +3,8 @@
 Invariant: memory is one chunk of logits, whatever the number of rows; sums and gradients add up in the order of rows.
 
 1. A chunk's logits are computed in the states' dtype.
-2. They give the loss and are overwritten by their gradient: on a CPU a few rows at a time (reference.py), on a GPU by
-   Liger's kernel, where it is installed (liger.py).
+2. They give the loss and are overwritten by their gradient: on a CPU by a kernel in C++ (cpu.py), on a GPU by Liger's,
+   where it is installed (liger.py), else by plain torch (reference.py).
 3. The chunk's gradient gives those of its states and its part of the weight's, while it is there: backward only scales
    them (as in Hsu et al. 2024, "Liger Kernel").
 
@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from pipeline.kernels.cross_entropy import liger
-from pipeline.kernels.cross_entropy.reference import loss_and_gradient, slices
+from pipeline.kernels.cross_entropy import cpu, liger
+from pipeline.kernels.cross_entropy.reference import LossAndGradient, loss_and_gradient, slices
 from pipeline.kernels.cross_entropy.watching import tell_logits
 
 _CHUNK_LOGITS = 2**25  # 64 MiB of bf16: fewer, larger products cost less than adding up many small ones
@@ -61,7 +61,7 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         chunks = slices(len(states_LW), weight_VW.shape[0], _CHUNK_LOGITS)
         grad_weight_VW: torch.Tensor | None = None
         grad_bias_V = None if bias_V is None else torch.zeros_like(bias_V, dtype=wide)
-        compute = liger.loss_and_gradient if liger.fits(states_LW) else loss_and_gradient
+        compute = _kernel_for(states_LW)
         for rows in chunks:
             logits_CV = torch.nn.functional.linear(states_LW[rows], weight_VW, bias_V)
             tell_logits(logits_CV)
@@ -88,3 +88,7 @@ class _LinearCrossEntropySum(torch.autograd.Function):
         grads_LW, grad_weight_VW, grad_bias_V = ctx.saved_tensors
         grad_bias_V = None if grad_bias_V is None else grad_bias_V * grad_outputs[0]
         return grads_LW * grad_outputs[0], grad_weight_VW * grad_outputs[0], grad_bias_V, None, None, None, None
+
+
+def _kernel_for(states: torch.Tensor) -> LossAndGradient:
+    return next((kernel.loss_and_gradient for kernel in (cpu, liger) if kernel.fits(states)), loss_and_gradient)

@@ -4,8 +4,11 @@ Shape suffixes: C rows of the chunk, R those of them in one step, V vocabulary.
 """
 
 import itertools
+from collections.abc import Callable
 
 import torch
+
+LossAndGradient = Callable[[torch.Tensor, torch.Tensor, float, float, bool], torch.Tensor]
 
 _CACHED_LOGITS = 2**17  # the wide copies of so many stay in a processor's cache
 

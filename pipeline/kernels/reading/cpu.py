@@ -2,7 +2,7 @@
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ctypes import Structure, c_int64, c_uint32, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from pipeline.permutation import ROUNDS, round_keys, sides
 SOURCE = Path(__file__).with_name("cpu.cpp")
 _ARRAYS = 4  # tokens and a plan's three, before the columns
 _WINDOW_WORDS, _PIECE_WORDS = 2, 3  # of the kernel's scratch
+_SLAB_WORDS = 2**13  # 64 KiB, which come from the heap: larger blocks would be new pages each time
 
 
 class _Order(Structure):
@@ -113,6 +114,17 @@ def _words(num_bytes: int) -> int:
     return -(-num_bytes // 8)
 
 
+def _rooms(num_words: int) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
+    """Memory for one text after another, each with its address; NumPy is asked for that of several at once, since
+    telling an address takes it as long as the kernel takes for the text of a micro-batch."""
+    size = max(1, _SLAB_WORDS // num_words) * num_words
+    while True:
+        slab = np.empty(size, np.int64)
+        address = slab.ctypes.data
+        for start in range(0, size, num_words):
+            yield slab[start : start + num_words], address + 8 * start
+
+
 class HeldBlock:
     """The chunks of one block: `first_windows` [chunks + 1] counts their windows, those that are held have addresses.
 
@@ -132,7 +144,8 @@ class HeldBlock:
             np.dtype(shape.dtype).itemsize, len(shape.columns), shape.halves,
         )  # fmt: skip
         self._address = ctypes.addressof(self._order)
-        self._memories: dict[int, tuple[_Memory, int]] = {}  # by the number of samples, with the address of its places
+        # By the number of samples: how their text lies, the address of its places, and memory for it.
+        self._memories: dict[int, tuple[_Memory, int, Iterator[tuple[npt.NDArray[np.int64], int]]]] = {}
 
     def hold(self, chunk: int, tokens: np.ndarray, plan: Windows, columns: Sequence[np.ndarray]) -> None:
         """Give the kernel a chunk of the block; its arrays are kept with it."""
@@ -154,9 +167,8 @@ class HeldBlock:
         assert loaded is not None, "there is a kernel"
         if count not in self._memories:
             layout = _Memory.of(count, self._shape)
-            self._memories[count] = layout, ctypes.addressof(layout.places)
-        layout, places = self._memories[count]
-        memory = np.empty(layout.words, np.int64)
-        address = memory.__array_interface__["data"][0]  # faster than memory.ctypes.data
+            self._memories[count] = layout, ctypes.addressof(layout.places), _rooms(layout.words)
+        layout, places, rooms = self._memories[count]
+        memory, address = next(rooms)
         found: int = loaded.reading_gather(self._address, rank, position, count, address, places)
         return -1 - found if found < 0 else layout.text(memory, found, self._shape)
