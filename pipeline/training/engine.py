@@ -27,6 +27,7 @@ from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_co
 from pipeline.training.embedding_table import EmbeddingTable
 from pipeline.training.observing import Observer
 from pipeline.training.optimizers.build import build_optimizer
+from pipeline.training.optimizers.first_gradients import write_first_gradients
 from pipeline.training.optimizers.flat import first_state, lay_out
 from pipeline.training.optimizers.groups import REST, groups_of
 from pipeline.training.optimizers.moments import names_by_moment
@@ -64,7 +65,7 @@ class Engine:
         self._frozen: frozenset[str] = frozenset()
         self._freeze_at_first(objective, config)
         self.deepspeed = _initialize(objective, config, rank, overrides or {})
-        _reduce_nothing_alone(self.deepspeed, rank)
+        _spare_a_rank_alone(self.deepspeed, rank)
         if self.zero_stage in (1, 2):
             measure_without_copies(self.deepspeed.optimizer)
         self._objective: Any = self.module
@@ -213,10 +214,11 @@ def _stage(asked: int, rank: Rank) -> int:
     return 1 if asked == 2 and rank.world_size == 1 and rank.device.type == "cpu" else asked
 
 
-def _reduce_nothing_alone(engine: Any, rank: Rank) -> None:
+def _spare_a_rank_alone(engine: Any, rank: Rank) -> None:
     """A rank alone has the sum of all ranks already: DeepSpeed's bfloat16 optimizer would copy every gradient twice."""
     if rank.world_size == 1 and hasattr(engine.optimizer, "get_grads_for_reduction"):
         engine.enable_backward_allreduce = False
+        write_first_gradients(engine.optimizer)
 
 
 def _create_moments(engine: Any) -> None:

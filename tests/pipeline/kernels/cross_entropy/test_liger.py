@@ -9,7 +9,7 @@ import torch
 import triton
 from triton.compiler import ASTSource
 
-from pipeline.kernels.cross_entropy import liger, linear, linear_cross_entropy_sum, reference
+from pipeline.kernels.cross_entropy import cpu, liger, linear, linear_cross_entropy_sum, reference
 from pipeline.kernels.fusion import FUSED
 from tests.pipeline.kernels.gpu import TARGETS, interpreted, needs_gpu, spills
 
@@ -61,6 +61,7 @@ def test_the_operator_is_sound_for_torch_compile() -> None:
 
 
 def test_without_liger_or_a_gpu_plain_torch_computes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "library", lambda: None)
     assert not liger.fits(torch.zeros(2, 3))
     used = []
     monkeypatch.setattr(
