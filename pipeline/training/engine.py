@@ -25,6 +25,7 @@ from pipeline.model.token_dropping import token_droppings
 from pipeline.training.config import TrainingConfig
 from pipeline.training.deepspeed_config import clips_itself, derive_deepspeed_config
 from pipeline.training.embedding_table import EmbeddingTable
+from pipeline.training.exchange import exchange_by_sending
 from pipeline.training.observing import Observer
 from pipeline.training.optimizers.build import build_optimizer
 from pipeline.training.optimizers.first_gradients import write_first_gradients
@@ -66,6 +67,8 @@ class Engine:
         self._freeze_at_first(objective, config)
         self.deepspeed = _initialize(objective, config, rank, overrides or {})
         _spare_a_rank_alone(self.deepspeed, rank)
+        if self.zero_stage in (1, 2) and rank.world_size > 1 and rank.device.type == "cpu":
+            exchange_by_sending(self.deepspeed.optimizer)
         if self.zero_stage in (1, 2):
             measure_without_copies(self.deepspeed.optimizer)
         self._objective: Any = self.module
