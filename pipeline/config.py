@@ -42,7 +42,7 @@ from pipeline.stream import StreamConfig
 from pipeline.token_columns import WantedColumn
 from pipeline.training.config import TrainingConfig, accumulation_steps
 from pipeline.training.random_ltd import schedule_clock
-from pipeline.validation import validate_tree
+from pipeline.validation import mistakes, validate_tree
 
 _CHANGED_BY_PHASES = ("stream", "corruption", "training")
 
@@ -182,11 +182,11 @@ class RunConfig(Section):
         """The step each phase begins with, and the config as it is then; the first is (0, this without phases)."""
         base = self.model_copy(update={"phases": ()})
         found = [(0, base)]
-        for phase in self.phases:
+        for number, phase in enumerate(self.phases):
             start, before = found[-1]
             if not start < phase.at_step < self.training.steps:
                 raise ValueError(
-                    f"phases: at_step {phase.at_step} must come after step {start} and before training.steps "
+                    f"phases.{number}.at_step: {phase.at_step} must come after step {start} and before training.steps "
                     f"({self.training.steps})"
                 )
             changing = {name: getattr(before, name).model_dump(mode="json") for name in _CHANGED_BY_PHASES}
@@ -194,16 +194,13 @@ class RunConfig(Section):
             try:
                 found.append((phase.at_step, RunConfig.model_validate({**base.model_dump(mode="json"), **sections})))
             except ValidationError as error:
-                problem = error.errors()[0]
-                place = ".".join(str(part) for part in problem["loc"])
-                message = problem["msg"].removeprefix("Value error, ")
-                raise ValueError(
-                    f"phases: from step {phase.at_step} on: {place + ': ' if place else ''}{message}"
-                ) from None
+                path, problem = next(mistakes(error, sections, RunConfig))
+                key = ".".join(["phases", str(number), *path])
+                raise ValueError(f"{key}: from step {phase.at_step} on: {problem}") from None
             views = found[-1][1].corruption.views
             if views != base.corruption.views:
                 raise ValueError(
-                    f"phases: from step {phase.at_step} on the corruption gives {' and '.join(views)}, before "
+                    f"phases.{number}: from step {phase.at_step} on the corruption gives {' and '.join(views)}, before "
                     f"{' and '.join(base.corruption.views)}: the views must stay"
                 )
         return found
@@ -287,6 +284,10 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> RunConfig:
     if "paths" in tree.values:
         raise InputError(
             f"{path} is a `data:` section. Give it to a recipe, as in: spanwright prep t5_span data={name}"
+        )
+    if not tree.values.keys() & {"recipe", "corruption", "objective"}:
+        raise InputError(
+            f"{path}: it has no recipe: begin it with `extends: t5_span`, or another (`spanwright recipes`)."
         )
     config = validate_tree(tree, RunConfig)
     return config.model_copy(

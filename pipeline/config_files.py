@@ -11,6 +11,7 @@ Nothing here knows which keys exist: pipeline.config does.
 import difflib
 import importlib.resources
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from data_prep.errors import InputError
 
@@ -37,10 +38,15 @@ def builtin_configs() -> Path:
 
 @dataclass
 class ConfigTree:
-    """A merged config: the values, and for each key path the place ("file:line" or the override) that set it."""
+    """A merged config: the values, and for each key path the place ("file:line" or the override) that set it.
+
+    An item of a list has its number for a key.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[KeyPath, str] = field(default_factory=dict)
+    source: str = "defaults"
+    """The file that says what the config is."""
 
     def place(self, path: KeyPath) -> str:
         """Where the value at `path`, or the nearest mapping above it, was set."""
@@ -58,22 +64,22 @@ class ConfigTree:
 
     def merge(self, other: "ConfigTree", at: KeyPath = ()) -> None:
         """Lay `other` over this tree below `at`: mappings merge, everything else replaces."""
-        self._merge_values(other.values, other.places, at, ())
+        self._merge_values(other.values, other, at, ())
 
-    def _merge_values(
-        self, values: Mapping[str, Any], places: Mapping[KeyPath, str], at: KeyPath, path: KeyPath
-    ) -> None:
+    def _merge_values(self, values: Mapping[str, Any], other: "ConfigTree", at: KeyPath, path: KeyPath) -> None:
         for key, value in values.items():
             target, source = (*at, *path, key), (*path, key)
-            place = places.get(source, COMMAND_LINE)
+            place = other.place(source)
             if isinstance(value, dict) and value:
                 if (there := self._get(target)) is None or _is_other_kind(there, value):
                     self.replace(target, {}, place)
                 elif not isinstance(there, dict):
                     raise InputError(f"{place}: {'.'.join(target)} is {there!r}, not a section.")
-                self._merge_values(value, places, at, source)
+                self._merge_values(value, other, at, source)
             else:
                 self.replace(target, value, place)
+                below = {path: place for path, place in other.places.items() if path[: len(source)] == source}
+                self.places |= {(*at, *path): place for path, place in below.items()}
 
     def _get(self, path: KeyPath) -> Any:
         node: Any = self.values
@@ -124,6 +130,7 @@ def _is_other_kind(there: Any, value: Mapping[str, Any]) -> bool:
 def load_tree(path: Path, overrides: Sequence[str] = ()) -> ConfigTree:
     """The merged tree of the file at `path` and the `a.b=c` overrides."""
     tree = _load_file(path, seen=())
+    tree.source = str(path)
     for override in overrides:
         _apply_override(tree, override)
     return tree
@@ -225,7 +232,7 @@ def _read_yaml(path: Path) -> ConfigTree:
     yaml = YAML(typ="safe", pure=True)
     try:
         values = yaml.load(text)
-        node = YAML(typ="safe", pure=True).compose(text)
+        places = _places(YAML(typ="safe", pure=True).compose(text), path)
     except YAMLError as error:
         raise InputError(f"{_marked(path, error)}: not valid YAML: {_first_line(error)}.") from None
     except (RecursionError, ValueError) as error:  # nested thousands deep; a number of thousands of digits
@@ -234,17 +241,34 @@ def _read_yaml(path: Path) -> ConfigTree:
         return ConfigTree()
     if not isinstance(values, dict):
         raise InputError(f"{path}:1: a config is a mapping of sections, not a {type(values).__name__}.")
-    return ConfigTree(values, dict(_places(node, path, ())))
+    return ConfigTree(values, places)
 
 
-def _places(node: Node, path: Path, at: KeyPath) -> list[tuple[KeyPath, str]]:
-    if not isinstance(node, MappingNode):
-        return []
-    found = []
-    for key_node, value_node in node.value:
-        key = (*at, str(key_node.value))
-        found.append((key, f"{path}:{key_node.start_mark.line + 1}"))
-        found.extend(_places(value_node, path, key))
+def _places(root: Node, path: Path) -> dict[KeyPath, str]:
+    """Where each key and item stands; what an alias repeats is placed once."""
+    found: dict[KeyPath, str] = {}
+    seen: set[int] = set()
+    above: list[Node] = []
+
+    def visit(node: Node, at: KeyPath) -> None:
+        if node in above:
+            raise InputError(f"{path}:{node.start_mark.line + 1}: {'.'.join(at)} is a part of itself.")
+        if id(node) in seen:
+            return
+        seen.add(id(node))
+        above.append(node)
+        if isinstance(node, MappingNode):
+            pairs = [(str(key_node.value), key_node, value_node) for key_node, value_node in node.value]
+        elif isinstance(node, SequenceNode):
+            pairs = [(str(number), item, item) for number, item in enumerate(node.value)]
+        else:
+            pairs = []
+        for key, place, value in pairs:
+            found[*at, key] = f"{path}:{place.start_mark.line + 1}"
+            visit(value, (*at, key))
+        above.pop()
+
+    visit(root, ())
     return found
 
 
@@ -254,5 +278,6 @@ def _marked(path: Path, error: YAMLError) -> str:
 
 
 def _first_line(error: YAMLError) -> str:
-    problem = getattr(error, "problem", None) or str(error)
-    return str(problem).splitlines()[0]
+    problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+    twice = re.match(r"found duplicate key \"(.*?)\"", problem)
+    return f"the key {twice[1]!r} is there twice" if twice else problem

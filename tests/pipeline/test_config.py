@@ -89,8 +89,39 @@ def test_a_cross_field_error_shows_both_values(tmp_path: Path) -> None:
 def test_a_missing_section_is_named(tmp_path: Path) -> None:
     path = tmp_path / "bare.yaml"
     path.write_text("model: tiny\n")
-    with pytest.raises(InputError, match="training is missing"):
+    with pytest.raises(InputError, match=r"bare\.yaml: it has no recipe: begin it with `extends: t5_span`"):
         load_config(str(path))
+    path.write_text("model: tiny\nobjective: {kind: denoising}\n")
+    with pytest.raises(InputError, match=r"bare\.yaml: training: it is missing\. Give it in the file, or as training="):
+        load_config(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("second_draw:\n    select: {kind: exactly_k, rate: 2}", 5, "second_draw.select.rate: Input should be less"),
+        (
+            "mixture:\n    - weight: 1\n      select: {kind: spans}",
+            6,
+            "mixture.0.select: no kind 'spans' here. Did",
+        ),
+        ("mixture:\n    - weight: 1\n      select: {rate: 0.1}", 6, "mixture.0.select: it needs a kind."),
+        ("mixture:\n    - {weight: 1}\n    - {wait: 1}", 6, "mixture.1.wait: no such key. Did you mean 'weight'?"),
+    ],
+)
+def test_a_mistake_deep_in_a_file_has_the_line_and_the_key_of_the_file(
+    text: str, line: int, problem: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text(f"extends: dupmae\ndata: {{paths: [a.txt]}}\ncorruption:\n  {text}\n")
+    with pytest.raises(InputError) as caught:
+        load_config(str(path))
+    assert f"{path}:{line}: corruption.{problem}" in str(caught.value)
+
+
+def test_the_keys_that_may_stand_below_a_name_of_the_users_own_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"training\.groups\.mine\.lr: no such key\. Known here: frozen_steps, learn"):
+        load(tmp_path, "training.groups.mine={parameters: [embedding], lr: 1}")
 
 
 def test_fingerprints_follow_content_and_nothing_else(tmp_path: Path) -> None:

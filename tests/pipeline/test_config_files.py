@@ -81,9 +81,10 @@ def test_builtin_configs_are_found_from_any_working_directory(tmp_path: Path, mo
     ("text", "wanted"),
     [
         ("a: [1\n", ":2: not valid YAML"),
-        ("a: 1\na: 2\n", ":2: not valid YAML: found duplicate key"),
+        ("a: 1\na: 2\n", ":2: not valid YAML: the key 'a' is there twice"),
         ("a: !!python/object/apply:os.system [id]\n", ":1: not valid YAML: could not determine a constructor"),
         ("- 1\n", ":1: a config is a mapping"),
+        ("a:\n  - &x [*x]\n", ":2: a.0.0 is a part of itself"),
     ],
 )
 def test_what_is_not_a_config_is_refused_with_file_and_line(tmp_path: Path, text: str, wanted: str) -> None:

@@ -133,12 +133,21 @@ def test_a_run_folder_keeps_its_phases(annealed: RunConfig, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("phases", "message"),
     [
-        ("[{at_step: 5}, {at_step: 5}]", "at_step 5 must come after step 5"),
+        ("[{at_step: 5}, {at_step: 5}]", "phases.1.at_step: 5 must come after step 5"),
         ("[{at_step: 60}]", "before training.steps"),
-        ("[{at_step: 5, corruption: {select: {rate: 2}}}]", "from step 5 on: corruption.select.exactly_k.rate"),
-        ("[{at_step: 5, corruption: {select: {rat: 2}}}]", "from step 5 on: corruption.select.exactly_k.rat"),
-        ("[{at_step: 5, stream: {window: 1}}]", "from step 5 on: stream.window: 1 token"),
-        ("[{at_step: 5, training: {global_batch: 3}}]", "from step 5 on: training: training.global_batch=3 is not a"),
+        (
+            "[{at_step: 5, corruption: {select: {rate: 2}}}]",
+            "phases.0.corruption.select.rate: from step 5 on: Input",
+        ),
+        (
+            "[{at_step: 5, corruption: {select: {rat: 2}}}]",
+            "phases.0.corruption.select.rat: from step 5 on: no such key. Did you mean 'rate'?",
+        ),
+        ("[{at_step: 5, stream: {window: 1}}]", "phases.0: from step 5 on: stream.window: 1 token"),
+        (
+            "[{at_step: 5, training: {global_batch: 3}}]",
+            "phases.0.training: from step 5 on: training.global_batch=3 is not a",
+        ),
         ("[{at_step: 5, training: {learning_rate: 3}}]", "phases.0.training.learning_rate"),
         (
             "[{at_step: 5, corruption: {layout: {kind: visible_only}}}]",
