@@ -42,11 +42,30 @@ INLINE Vec take(const T* x, int64_t count) {
   return widen(some);
 }
 
-template <class T>
+enum class Subnormals { KEPT, ZERO };
+
+// ZERO: where the processor rounds to bfloat16 by itself, in one instruction and not ten, it makes them 0.
+template <Subnormals>
+INLINE void round_to(Vec x, float* to) {
+  narrow(x, to);
+}
+template <Subnormals SUBNORMALS>
+INLINE void round_to(Vec x, uint16_t* to) {
+#if defined(SPANWRIGHT_AVX512) && defined(__AVX512BF16__)
+  if constexpr (SUBNORMALS == Subnormals::ZERO) {
+    const __m256bh rounded = _mm512_cvtneps_pbh((__m512)x);
+    std::memcpy(to, &rounded, sizeof(rounded));
+    return;
+  }
+#endif
+  narrow(x, to);
+}
+
+template <Subnormals SUBNORMALS = Subnormals::ZERO, class T>
 INLINE void give(Vec x, int64_t count, T* to) {
-  if (count >= W) return narrow(x, to);
+  if (count >= W) return round_to<SUBNORMALS>(x, to);
   T some[W];
-  narrow(x, some);
+  round_to<SUBNORMALS>(x, some);
   std::memcpy(to, some, count * sizeof(T));
 }
 

@@ -16,7 +16,7 @@ INLINE void drop_some(const T* x, const T* residual, T* out, const uint32_t* bit
     const Vec factor = (Vec)((UVec)scale & kept);
     Vec y = take(x + c, count - c) * factor;
     if (residual != nullptr) y = take(residual + c, count - c) + rounded<T>(y);
-    give(y, count - c, out + c);
+    give<Subnormals::KEPT>(y, count - c, out + c);
   }
 }
 

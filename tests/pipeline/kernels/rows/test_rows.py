@@ -76,3 +76,12 @@ def test_the_operators_are_ones_that_torch_compile_can_trace() -> None:
     )
     torch.library.opcheck(torch.ops.spanwright.gated_gelu, (x, y), test_utils=checks)
     torch.library.opcheck(torch.ops.spanwright.rms_norm, (x, y[0].detach().requires_grad_(), 1e-6), test_utils=checks)
+
+
+@needs_compiler
+def test_dropout_keeps_subnormal_numbers() -> None:
+    x = torch.full((2, 33), 1e-39, dtype=torch.bfloat16)
+    assert (x != 0).all()
+    rows_T, positions = torch.arange(2), torch.zeros(2, dtype=torch.int64)
+    out = cpu.add_dropout(x, torch.zeros_like(x), rows_T, positions, [1, 2, 0], 1.0)
+    assert torch.equal(out, x)
