@@ -64,6 +64,7 @@ _PACKAGES = (
     ("transformers", False, "Needed by export: `pip install -e .[export]`."),
     ("triton", False, "Only needed on a GPU; it comes with torch's CUDA build."),
     ("liger_kernel", False, "Only used on a GPU: `pip install -e .[gpu]`."),
+    ("torchao", False, "Needed by training.float8: `pip install -e .[gpu]`."),
 )
 
 

@@ -45,6 +45,7 @@ HOMES = {
     "py3langid": ("data_prep/stages/language.py",),
     "icu4py": ("data_prep/columns/icu.py",),
     "triton": ("pipeline/kernels/",),
+    "torchao": ("pipeline/model/float8.py",),
     "liger_kernel": ("pipeline/kernels/cross_entropy/liger.py",),
     "fsspec": ("data_prep/sources/storage.py",),
     "pyarrow": ("data_prep/sources/", "data_prep/documents.py"),

@@ -116,7 +116,8 @@ def _what(run: Run) -> Rows:
         yield "data", f"{size} ({prepared['dataset']})"
     batch = f"{config.batch_sizes} windows of {config.stream.window:,} tokens a step"
     yield "batch", f"{batch}, micro-batches of {training.micro_batch:,}"
-    yield "ranks", f"{training.ranks}, ZeRO stage {training.zero_stage}, {training.precision}"
+    products = f", {training.float8} float8 products" if training.float8 else ""
+    yield "ranks", f"{training.ranks}, ZeRO stage {training.zero_stage}, {training.precision}{products}"
     yield "learning rate", f"{training.learning_rate:g}, {training.schedule.kind}"
     yield "seed", str(config.run.seed)
     if "flops" in run.axes:

@@ -15,8 +15,8 @@ from pipeline.training.schedule import learning_rate
 
 _SECTIONS = ("model", "stream", "corruption", "objective")
 _TRAINING_FIELDS = (
-    "global_batch", "precision", "optimizer", "weight_decay", "betas", "eps", "max_grad_norm", "groups", "loss_weights",
-    "random_ltd",
+    "global_batch", "precision", "float8", "optimizer", "weight_decay", "betas", "eps", "max_grad_norm", "groups",
+    "loss_weights", "random_ltd",
 )  # fmt: skip
 _BEFORE = {"optimizer": "adamw"}  # what checkpoints from before a field was there were trained with
 _ADVICE = "put it back, or train in another folder (run.dir=...) or from the start (--fresh)"

@@ -19,6 +19,7 @@ from pipeline.corruption.corruption import Corruption
 from pipeline.corruption.mixture import EACH_ITS_OWN, StepNumbers
 from pipeline.kernels.attention.operator import MAX_HEAD_DIM
 from pipeline.kernels.packages import is_installed
+from pipeline.model.float8 import use_float8
 from pipeline.model.transformer import set_activation_checkpointing, set_cuda_graphs
 from pipeline.objectives import build_objective
 from pipeline.phases import PhasedCorruption, PhasedStream
@@ -83,6 +84,8 @@ def open_data(config: RunConfig) -> Data:
 def build_engine(config: RunConfig, data: Data, rank: Rank) -> Engine:
     """The objective of the run under DeepSpeed, with its first weights."""
     objective: Any = build_objective(config.objective, config.model, data.tokenizer.vocab_size, config.run.seed)
+    if config.training.float8 is not None:
+        use_float8(objective, config.training.float8, rank.device)
     set_activation_checkpointing(objective, config.training.activation_checkpointing)
     set_cuda_graphs(objective, _records(config, rank))
     table = EmbeddingTable("model.embedding.weight", data.tokenizer.vocab_size)

@@ -71,6 +71,8 @@ class TrainingConfig(Section):
     """torch threads of each rank (default: this machine's cores divided by its ranks)."""
     zero_stage: Literal[0, 1, 2, 3] = 2
     precision: Literal["bf16", "fp32"] = "bf16"
+    float8: Literal["tensorwise", "rowwise"] | None = None
+    """The layers' matrix products with operands of 8 bits, scaled by tensor or by row (pipeline/model/float8.py)."""
 
     optimizer: Literal["adamw", "rms_adamw", "lion", "muon", "schedule_free"] = "adamw"
     """rms_adamw: rates relative to the size of each matrix. lion: signs of one mean of gradients. muon: the matrices
@@ -144,6 +146,8 @@ class TrainingConfig(Section):
                 "cuda_graphs is true and zero_stage is 3, whose weights are not there between layers: take stage 2 or "
                 "less, or cuda_graphs=false"
             )
+        if self.float8 is not None:
+            self._check_float8()
         if self.random_ltd is not None and self.random_ltd.full_at_step > self.steps:
             raise ValueError(
                 f"random_ltd.full_at_step is {self.random_ltd.full_at_step} of a run of {self.steps} steps: the model "
@@ -166,6 +170,18 @@ class TrainingConfig(Section):
                 "the learning rate would never reach learning_rate"
             )
         return self
+
+    def _check_float8(self) -> None:
+        if self.precision != "bf16":
+            raise ValueError(
+                f"float8 is {self.float8!r} and precision is {self.precision!r}, whose products it does not replace: "
+                "precision=bf16, or float8=null"
+            )
+        if self.zero_stage == 3:
+            raise ValueError(
+                f"float8 is {self.float8!r} and zero_stage is 3, which gathers weights around products it knows: take "
+                "stage 2 or less, or float8=null"
+            )
 
     def _check_schedule_free(self) -> None:
         named = {"schedule": self.schedule} | {

@@ -16,6 +16,7 @@ from data_prep.errors import InputError
 from pipeline.evaluation.by_group import heldout_by_group
 from pipeline.evaluation.figures import Figure, Figures
 from pipeline.evaluation.subject import RunParts, Subject
+from pipeline.model.float8 import use_float8
 from pipeline.training.heldout import means_of_ranks
 
 ABOUT = "held-out loss by objective, source and language, and bits per byte"
@@ -44,6 +45,8 @@ def measure(subject: Subject) -> Figures:
         "precision": training.precision,
         "ranks": run.world_size,
     }
+    if training.float8 is not None:
+        settings["float8"] = training.float8
     return Figures(metrics, groups, settings, found.samples)
 
 
@@ -53,6 +56,8 @@ def training_terms(run: RunParts) -> dict[str, float]:
     objective = run.objective
     if run.config.training.precision == "bf16":
         objective = copy.deepcopy(objective).bfloat16()
+        if run.config.training.float8 is not None:
+            use_float8(objective, run.config.training.float8, torch.device("cpu"))
     with _threads(run.threads):
         return means_of_ranks(objective, run.data.heldout, run.world_size)
 

@@ -31,6 +31,8 @@ CHANGING: dict[int, dict[str, Any]] = {
 }  # fmt: skip
 """What changes while a run of a ZeRO stage goes on, besides its learning rate."""
 Configuration = tuple[int, int, bool, str, str]  # ZeRO stage, forwards a step, background, precision, optimizer
+IN_FLOAT8: Configuration = (0, 3, False, "bf16", "schedule_free")
+"""On one rank: on two in test_float8.py."""
 
 ALL = [
     (stage, forwards, background, precision, "adamw")
@@ -39,7 +41,7 @@ ALL = [
 ]
 """On one rank 24 configurations; fp32 is left out on two: 16."""
 QUICK = [
-    (0, 3, True, "bf16", "schedule_free"), (2, 3, False, "bf16", "muon"), (3, 1, True, "bf16", "adamw"),
+    IN_FLOAT8, (2, 3, False, "bf16", "muon"), (3, 1, True, "bf16", "adamw"),
 ]  # fmt: skip
 OTHERS = [
     (stage, 3, True, "bf16", optimizer)
@@ -93,6 +95,8 @@ def test_a_run_stopped_anywhere_is_bit_equal_to_one_that_went_straight(
         fields = {**FIELDS, "zero_stage": stage, "micro_batch": micro_batch, "ranks": ranks, "precision": precision}
         fields |= {"optimizer": optimizer, "schedule": {"kind": SCHEDULES.get(optimizer, "cosine"), "warmup_steps": 2}}
         fields = {"model": MODEL, **fields, **CHANGING.get(stage, {})}
+        if ranks == 1 and (stage, forwards, background, precision, optimizer) == IN_FLOAT8:
+            fields["float8"] = "tensorwise"
         straight, stopped = (make_run(checkpoint={"background": background}, **fields) for _ in range(2))
         runs[stage, forwards, background, precision, optimizer] = straight, stopped
         jobs += [{"run_dir": str(straight)}, *parts(stopped)]
