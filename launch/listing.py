@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 
 from data_prep.errors import CorruptionError, InputError
@@ -47,11 +48,12 @@ def recipes_json(facts: list[dict[str, Any]]) -> str:
 
 def recipe_tables(facts: list[dict[str, Any]]) -> RenderableType:
     """The recipes, and the model sizes any of them can use."""
-    recipes = [
-        f"[bold]{fact['name']}[/]  {fact['family']}, {count(fact['parameters'])} parameters, to {fact['export']}\n"
-        f"    {fact['summary']}\n    [dim]{fact['source']}[/]\n"
-        for fact in facts
-    ]
+    recipes: list[RenderableType] = []
+    for fact in facts:
+        title = (
+            f"[bold]{fact['name']}[/]  {fact['family']}, {count(fact['parameters'])} parameters, to {fact['export']}"
+        )
+        recipes += [title, Padding(f"{fact['summary']}\n[dim]{fact['source']}[/]\n", (0, 0, 0, 4), expand=False)]
     sizes = []
     for path in (builtin_configs() / "models").glob("*.yaml"):
         model = validate_tree(load_tree(path), ModelConfig)

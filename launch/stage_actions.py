@@ -5,6 +5,7 @@ Heavy libraries are imported by the stage that needs them, so that a finished st
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,7 +176,7 @@ def _about_train(config: RunConfig, result: Result) -> Iterator[str]:
         lower = f"{1 - after / before:.0%} lower"
         yield f"held-out loss {before:.3f} before, {after:.3f} after {result['step']:,} steps ({lower})"
     yield f"weights sha256 {result['weight_hash']}"
-    yield f"tensorboard --logdir {_shown(config.train_dir / 'tensorboard')}"
+    yield f"tensorboard --logdir {shlex.quote(_shown(config.train_dir / 'tensorboard'))}"
 
 
 def _about_export(config: RunConfig, result: Result) -> Iterator[str]:

@@ -6,6 +6,7 @@ RUN/submission.json: kind, address or namespace, and the id of each job. `status
 import json
 import os
 import re
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -55,7 +56,7 @@ def submit(config: RunConfig, cluster: AnyCluster, trial: bool = True, start: St
     for note in submission.notes:
         console.print(note, markup=False, soft_wrap=True)
     if ids:
-        detail(f"spanwright status {os.path.relpath(config.run_dir)}   (also: logs, cancel)")
+        detail(f"spanwright status {shlex.quote(os.path.relpath(config.run_dir))}   (also: logs, cancel)")
 
 
 def read_record(run_dir: Path) -> dict[str, Any] | None:

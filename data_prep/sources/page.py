@@ -1,12 +1,15 @@
 """An HTML page to a document, by resiliparse: its text, the language it declares, and its title.
 
-1. The bytes are decoded as the page says (byte order mark, HTTP header, meta element), else as UTF-8, strictly.
+1. The bytes are decoded as the page says (byte order mark, HTTP header, meta element), else as UTF-8, strictly. Bytes
+   that are not in the encoding it says and are in UTF-8 are taken for that: pages are converted, and still say what
+   they were in before.
 2. A page nested so deep that parsing takes time with the square of its size (a bomb) is refused before it is parsed.
 3. The text is plain, or `simplified` HTML: title, headings, paragraphs, lists, preformatted text, and no attributes (in
    the spirit of HTLM, Aghajanyan et al. 2021). `html_content: main` leaves out what resiliparse takes for menus,
    headers and footers, unless nothing would remain.
 """
 
+import contextlib
 import html
 import re
 from collections.abc import Mapping
@@ -77,7 +80,15 @@ def _decoded(data: bytes, charset: str | None) -> str:
     declared = _CHARSET.search(data, 0, _CHARSET_BYTES)
     name = charset or (declared[1].decode() if declared else "utf-8")
     encoding = map_encoding_to_html5(name, fallback_utf8=True) or "utf-8"
-    return data.decode("utf-8" if encoding.startswith("utf-16") else encoding)
+    if encoding.startswith("utf-16"):
+        return data.decode()
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode()
+        error.encoding = encoding  # most are "charmap" to Python
+        raise
 
 
 def _text(tree: HTMLTree, title: str, config: SourceConfig) -> str:

@@ -8,6 +8,7 @@ A probe that is asked again replaces its entry; those of other weights at the sa
 """
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,8 @@ def recommended_layer(run_dir: Path) -> int:
         if "layers" in results["probes"]:
             return int(results["probes"]["layers"]["metrics"]["recommended_layer"]["value"])
     raise InputError(
-        f"--layers recommended: nothing was recommended yet; ask with: spanwright evaluate {run_dir} layers"
+        "--layers recommended: nothing was recommended yet; ask with: "
+        f"spanwright evaluate {shlex.quote(str(run_dir))} layers"
     )
 
 

@@ -1,5 +1,6 @@
 """What becomes of a run that does not go on from a step in trouble: how it ends, or what it leaves out."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def paused(trouble: Trouble, first_step: int, run_dir: Path) -> SpanwrightError:
     """
     choices = (
         "to go on without its update: training.trouble.action=skip, for spikes training.trouble.spikes.action=skip "
-        f"(or warn); what it reads: spanwright inspect {run_dir} --step {trouble.step + 1}"
+        f"(or warn); what it reads: spanwright inspect {shlex.quote(str(run_dir))} --step {trouble.step + 1}"
     )
     if trouble.step == first_step:
         return SpanwrightError(f"{trouble}, as before: {choices}")

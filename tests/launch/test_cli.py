@@ -44,9 +44,10 @@ def test_recipes_as_json_are_objects_with_the_stated_fields() -> None:
     assert t5["parameters"] == 60_511_616  # what transformers builds for google/t5-v1_1-small with a tied head
 
 
-def test_recipes_lists_every_model_size() -> None:
+def test_recipes_lists_every_model_size_and_wraps_what_it_says_below_the_names() -> None:
     done = spanwright("recipes")
     assert done.returncode == 0
+    assert re.search(r"\n {4}Half of the tokens are hidden, .*\n {4}which are thrown away", done.stdout)
     for size in ("tiny", "small", "base", "large", "xl"):
         assert f"\n{size} " in done.stdout
 

@@ -58,6 +58,7 @@ ENCODED = [
     ('<html><body><p>größer</p><meta charset="utf-8">', "utf-8", ""),
     ('<meta charset="iso-8859-1"><p>größer “x”', "cp1252", ""),
     ('<meta http-equiv="Content-Type" content="text/html; charset=ISO-8859-2"><p>größer žluť', "iso-8859-2", ""),
+    ('<meta charset="iso-8859-1"><p>größer 𝖨', "utf-8", ""),  # whose bytes windows-1252 does not have
     ("<p>größer", "utf-16-le", "\ufeff"),
     ("<p>größer", "utf-16-be", "\ufeff"),
     ("<p>größer", "utf-8", "\ufeff"),
@@ -83,6 +84,7 @@ def test_a_page_cannot_choose_an_encoding_that_no_browser_knows(
 
 BAD_PAGES = [
     (b"<p>gr\xf6\xdfer</p>", "undecodable", ":1: byte 0xf6 is not valid utf-8"),
+    (b'<meta charset="iso-8859-1"><p>gr\xf6\x9der</p>', "undecodable", ":1: byte 0x9d is not valid cp1252"),
     (b"<html><body><script>x</script></body>", "empty", "the document is empty"),
     (b"", "empty", "the document is empty"),
     (b"<p>" + b"x" * 5000, "too_long", "at most 2,048 are taken"),
