@@ -91,4 +91,4 @@ class _LinearCrossEntropySum(torch.autograd.Function):
 
 
 def _kernel_for(states: torch.Tensor) -> LossAndGradient:
-    return next((kernel.loss_and_gradient for kernel in (cpu, liger) if kernel.fits(states)), loss_and_gradient)
+    return next((kernel.loss_and_gradient for kernel in (liger, cpu) if kernel.fits(states)), loss_and_gradient)

@@ -47,9 +47,12 @@ def main() -> None:
         mock.patch.object(liger, "fits", return_value=True),
         mock.patch.object(liger, "MOST_COLUMNS", 32),
         mock.patch.object(linear, "_CHUNK_LOGITS", 3 * VOCABULARY),
+        mock.patch.object(liger, "loss_and_gradient", side_effect=liger.loss_and_gradient) as kernel,
     ):
         for dtype, z_loss, smoothing in itertools.product((torch.float32, torch.float16), (0.0, 1e-2), (0.0, 0.1)):
             found = errors(dtype, z_loss, smoothing, has_bias=smoothing > 0)
+            assert kernel.call_count == 3, "one call for each chunk"
+            kernel.reset_mock()
             line = {"case": f"z loss {z_loss}, smoothing {smoothing}", "dtype": str(dtype), "errors": found}
             sys.stdout.write(json.dumps(line) + "\n")
 
