@@ -5,7 +5,8 @@ Shape suffixes: T rows (tokens of many sequences, one after another), N sequence
 Invariants of a Batch
 1. Row t belongs to sequence n when cu_seqlens[n] <= t < cu_seqlens[n + 1].
 2. T and N are fixed for a run (static shapes): unused sequences at the end are empty (their boundary repeats), and rows
-   from cu_seqlens[-1] on are the *tail*: they belong to no sequence, cost no attention, carry no label.
+   from cu_seqlens[-1] on are the *tail*: they belong to no sequence, cost no attention, carry no label. Where shapes
+   may differ, most of the tail is cut off (`MicroBatch.placed`).
 3. (sample_positions[t], sample_rows[t]) names row t independently of ranks, workers and micro-batches; everything that
    is drawn for a row uses these two as its counter. In the tail sample_positions is -1.
 4. Sequence n of one view and sequence n of another view of the same micro-batch come from the same document piece.
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 Array = Any  # numpy.ndarray while the loader builds it, torch.Tensor on the device
 
 IGNORED_LABEL = -100
+_SIZES = 32  # of a view without its tail, at most: libraries prepare products for every size they meet
+_LEAST_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,15 @@ class Batch:
             },
         )
 
+    def without_tail(self) -> "Batch":
+        """The same with fewer rows in the tail: T becomes the next multiple of a 32nd of it, or of 16 rows."""
+        size = len(self.tokens)
+        step = max(_LEAST_ROWS, size // _SIZES // _LEAST_ROWS * _LEAST_ROWS)
+        kept = min(size, max(1, -(-self.num_rows // step)) * step)
+        return dataclasses.replace(
+            self, **{name: values[:kept] for name in _OF_ROWS if (values := getattr(self, name)) is not None}
+        )
+
     @property
     def num_rows(self) -> int:
         """Rows that belong to a sequence (T less the tail)."""
@@ -71,6 +83,8 @@ class Batch:
         return 0 if self.labels is None else int((self.labels != IGNORED_LABEL).sum())
 
 
+_OF_ROWS = [field.name for field in dataclasses.fields(Batch) if field.name not in ("cu_seqlens", "pair_labels")]
+
 Views = dict[str, Batch]
 
 
@@ -84,3 +98,10 @@ class MicroBatch:
     def to(self, device: "str | torch.device") -> "MicroBatch":
         """The same micro-batch with every view on `device`."""
         return MicroBatch({name: view.to(device) for name, view in self.views.items()}, self.positions)
+
+    def placed(self, device: "torch.device") -> "MicroBatch":
+        """As it is computed on `device`: on a CPU, where static shapes gain nothing, with hardly a tail."""
+        views = self.views
+        if device.type == "cpu":
+            views = {name: view.without_tail() for name, view in views.items()}
+        return MicroBatch(views, self.positions).to(device)

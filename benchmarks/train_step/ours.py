@@ -71,8 +71,8 @@ def count(run_dir: Path) -> None:
     used, rows = [], 0
     for step in range(config.training.steps):
         views = [view for batch in _step(data, config, step, torch.device("cpu")) for view in batch.values()]
-        used.append(sum(int(view.cu_seqlens[-1]) for view in views))
-        rows += sum(view.num_rows for view in views)
+        used.append(sum(view.num_rows for view in views))
+        rows += sum(len(view.tokens) for view in views)
     print(json.dumps({"tokens": used, "padding": 1 - sum(used) / rows}))
 
 
@@ -124,7 +124,7 @@ def parts(run_dir: Path) -> None:
         with clock["reading"].running():
             data.micro_batches.maker.gather(samples)
         with clock["masking"].running():  # reads the text once more, which is little
-            views = data.micro_batches.maker.apply(samples).to(rank.device).views
+            views = data.micro_batches.maker.apply(samples).placed(rank.device).views
         with clock["forward"].running():
             terms = engine.forward(views)
         with clock["backward"].running():
@@ -162,7 +162,7 @@ def _step(data: Data, config: RunConfig, step: int, device: torch.device) -> lis
     training = config.training
     first = step * training.global_batch
     positions = range(first, first + training.global_batch, training.micro_batch)
-    return [data.micro_batches[position].to(device).views for position in positions]
+    return [data.micro_batches[position].placed(device).views for position in positions]
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def rank_sums(
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     for micro_batch, counted in heldout.of_rank(rank, world_size):
-        for term, (total, count) in forward(micro_batch.to(device).views).items():
+        for term, (total, count) in forward(micro_batch.placed(device).views).items():
             sums[term] = sums.get(term, 0.0) + total.item() * counted
             counts[term] = counts.get(term, 0) + count * counted
     return sums, counts

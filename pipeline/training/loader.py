@@ -135,19 +135,15 @@ def load_steps(
         collate_fn=_unchanged,  # without batch_size it gets single samples
         worker_init_fn=_start_worker,
     )
-    finish = functools.partial(batches.maker.mask_on if on_device else _sent, device)
-    return _steps(iter(loader), positions, finish)
+    finish = functools.partial(batches.maker.mask_on, device) if on_device else _unchanged
+    return _steps(iter(loader), positions, finish, device)
 
 
 def _steps(
-    loaded: Iterator[Any], positions: RankPositions, finish: Callable[[Any], MicroBatch]
+    loaded: Iterator[Any], positions: RankPositions, finish: Callable[[Any], MicroBatch], device: torch.device
 ) -> Iterator[list[MicroBatch]]:
     for step in range(positions.start, positions.config.steps):
-        yield [finish(next(loaded)) for _ in positions.of_step(step)]
-
-
-def _sent(device: torch.device, micro_batch: MicroBatch) -> MicroBatch:
-    return micro_batch.to(device)
+        yield [finish(next(loaded)).placed(device) for _ in positions.of_step(step)]
 
 
 def _unchanged(loaded: Any) -> Any:

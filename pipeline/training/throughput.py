@@ -1,8 +1,8 @@
 """How fast training is, beside how fast this machine can multiply matrices.
 
-The FLOPs of a micro-batch are counted on a forward of the first one (pipeline/kernels/attention/flops.py), times three
+The FLOPs of a row are counted on a forward of the first micro-batch (pipeline/kernels/attention/flops.py), times three
 for forward and backward: one formula for metrics, progress, reports and `spanwright plan`. They are counted again where
-a phase has other shapes, or layers keep another share of the tokens.
+a phase has other shapes, or layers keep another share of the tokens. A step's are those of its rows.
 
 The peak is given, or measured: products of 1024 x 1024 in training's precision, on every rank at once, since the ranks
 share the machine as they do in training. The best round counts. Others may be busy at the start, so it is measured
@@ -81,30 +81,30 @@ def _products_per_second(left: torch.Tensor, right: torch.Tensor) -> float:
 class StepFlops:
     """FLOPs of a step on one rank, as its phase and the share of tokens that it keeps have them; a hook on every rank.
 
-    Each is counted when it first comes, on the phase's first micro-batch, so that a resumed run writes the same figure.
+    Those of a row are counted when a phase or share first comes, on the phase's first micro-batch, so that a resumed
+    run writes the same figures.
     """
 
     def __init__(self, engine: Engine, data: Data, told: Callable[[int], None] | None = None) -> None:
         """`told` is called with the figure of each step before what comes after this hook."""
         self._engine, self._batches = engine, data.micro_batches
         self._starts, self._told = data.stream.starts, told
-        self._counted: dict[tuple[int, float | None], int] = {}
+        self._of_a_row: dict[tuple[int, float | None], float] = {}
 
     def __call__(self, report: StepReport) -> None:
         """After a training step. Collective."""
-        self.count(report.progress.position - 1, report.kept_share)
-
-    def count(self, position: int, kept_share: float | None) -> None:
-        """Those of a step that reads the sample at `position`. Collective, where they were not counted before."""
-        phase = phase_at(self._starts, position)
-        if (phase, kept_share) not in self._counted:
-            rank = self._engine.rank
-            views = self._batches[self._starts[phase]].to(rank.device).views
-            sizes = self._batches.sizes
-            forwards = sizes.global_batches[phase] // (sizes.micro_batches[phase] * rank.world_size)
-            self._counted[phase, kept_share] = forwards * count_flops(self._engine, views, kept_share)
+        of_a_row = self.count(report.progress.position - 1, report.kept_share)
         if self._told is not None:
-            self._told(self._counted[phase, kept_share])
+            self._told(round(of_a_row * report.tokens / self._engine.rank.world_size))
+
+    def count(self, position: int, kept_share: float | None) -> float:
+        """Those of a row in a step that reads the sample at `position`. Collective, where they were not counted yet."""
+        phase = phase_at(self._starts, position)
+        if (phase, kept_share) not in self._of_a_row:
+            views = self._batches[self._starts[phase]].placed(self._engine.rank.device).views
+            rows = sum(view.num_rows for view in views.values())
+            self._of_a_row[phase, kept_share] = count_flops(self._engine, views, kept_share) / max(rows, 1)
+        return self._of_a_row[phase, kept_share]
 
 
 def count_flops(engine: Engine, views: Views, kept_share: float | None = None) -> int:

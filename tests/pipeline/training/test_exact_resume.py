@@ -54,26 +54,29 @@ LONG = [
 ] + [pytest.param(OTHERS, marks=pytest.mark.long, id="other optimizers")]
 
 
-def flops(run_dir: Path) -> list[tuple[int, float]]:
-    """FLOPs of every step, and the share of tokens in its middle layers."""
-    return [(record["flops"], record.get("kept_share", 1.0)) for record in metrics(run_dir) if "flops" in record]
+def flops(run_dir: Path) -> list[tuple[float, float]]:
+    """FLOPs of a row in every step (of whole FLOPs of a step), and the share of tokens in its middle layers."""
+    records = [record for record in metrics(run_dir) if "flops" in record]
+    rows = [after - before for before, after in itertools.pairwise([0, *(record["tokens"] for record in records)])]
+    return [
+        (record["flops"] / count, record.get("kept_share", 1.0)) for record, count in zip(records, rows, strict=True)
+    ]
 
 
-def check_flops(found: list[tuple[int, float]], stage: int) -> None:
-    """They grow with the share that layers keep, and with the batch."""
+def check_flops(found: list[tuple[float, float]], stage: int) -> None:
+    """They grow with the share that layers keep, and change with the window."""
+    of_rows, kept = zip(*found, strict=True)
     if stage == 2:
-        shares = sorted({share for _, share in found})
-        assert len(shares) == 8
-        by_share = [{flops for flops, kept in found if kept == share} for share in shares]
-        assert all(len(each) == 1 for each in by_share)
-        assert [each.pop() for each in by_share] == sorted({flops for flops, _ in found})
+        assert len(set(kept)) == 8
+        by_share = sorted(set(zip(kept, map(round, of_rows), strict=True)))
+        assert [of_a_row for _, of_a_row in by_share] == sorted(of_a_row for _, of_a_row in by_share)
+        expected = [of_rows[kept.index(share)] for share in kept]
     elif stage == 3:
-        whole, short, twice = found[0][0], found[4][0], found[8][0]
-        assert [flops for flops, _ in found] == [whole] * 4 + [short] * 4 + [twice] * 5
-        assert short < whole
-        assert twice == pytest.approx(2 * short, rel=0.05)  # other windows: other pairs in attention
+        expected = [of_rows[0]] * 4 + [of_rows[4]] * 4 + [of_rows[8]] * 5
+        assert of_rows[8] == pytest.approx(of_rows[4], rel=0.05)  # other windows: other pairs in attention
     else:
-        assert len(set(found)) == 1
+        expected = [of_rows[0]] * len(found)
+    assert list(of_rows) == pytest.approx(expected, rel=1e-5)  # a step's are rounded to whole ones
 
 
 def parts(run_dir: Path) -> list[dict[str, Any]]:
