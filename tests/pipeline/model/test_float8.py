@@ -14,10 +14,11 @@ from pipeline.kernels.attention import IntervalPattern
 from pipeline.model import float8
 from pipeline.model.config import ModelConfig
 from pipeline.model.encoder_decoder import EncoderDecoder
-from pipeline.model.float8 import compile_maps, use_float8
+from pipeline.model.float8 import LEAST_CAPABILITY, compile_maps, use_float8
 from pipeline.model.layers import Layers
-from pipeline.model.transformer import set_activation_checkpointing
+from pipeline.model.transformer import set_activation_checkpointing, set_cuda_graphs
 from tests.pipeline.conftest import make_random_views
+from tests.pipeline.kernels.gpu import needs_gpu
 
 # torch's own compiler, when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
@@ -248,3 +249,24 @@ def test_gpus_without_products_of_float8_are_refused(
 def test_sizes_that_no_product_takes_are_refused(size: dict[str, int]) -> None:
     with pytest.raises(InputError, match=r"multiples of 16 columns, and layer 0\.\S+ has \d+ and \d+: change model"):
         use_float8(build(**size), "tensorwise", CPU)
+
+
+@needs_gpu
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_on_a_gpu_results_are_near_the_emulations_and_replayed_they_are_the_same(recipe: str) -> None:
+    if torch.cuda.get_device_capability() < LEAST_CAPABILITY["cuda"]:
+        pytest.skip("no products of float8")
+    emulated, model, replayed = (build(dropout_rate=0.0).to(device) for device in (CPU, GPU, GPU))
+    set_cuda_graphs(replayed, True)
+    for one, device in ((emulated, CPU), (model, GPU), (replayed, GPU)):
+        use_float8(one, recipe, device)
+    for seed in range(6):  # from the third on as a recording
+        given = views(seed)
+        on_gpu = {name: view.to("cuda") for name, view in given.items()}
+        found, again = results(model, on_gpu), results(replayed, on_gpu)
+        assert all(map(torch.equal, found, again))
+        assert all(
+            distance(x.cpu(), wanted) < 4 * MAP for x, wanted in zip(found, results(emulated, given), strict=True)
+        )
+    assert replayed.encoder.replayed is not None
+    assert replayed.encoder.replayed.num_recordings == 1

@@ -22,7 +22,7 @@ from pipeline.kernels.attention.triton_launch import Tile, Tiles
 from pipeline.kernels.dropout import Dropout
 from tests.pipeline.kernels.attention.cases import Case, boundaries, draw_case
 from tests.pipeline.kernels.attention.test_hard_patterns import mpnet
-from tests.pipeline.kernels.interpreter import prepare_once
+from tests.pipeline.kernels.interpreter import interpret_faster
 
 # Small, of different shapes where they may differ: sequences have many tiles, and the last is never full. Heads of
 # 80 and 96 are multiplied in parts, the last of which may not be full either; heads up to 32 at once.
@@ -87,7 +87,7 @@ def two_streams() -> Case:
 
 def main() -> None:
     torch.set_num_threads(1)
-    prepare_once()
+    interpret_faster()
     for name, case in cases():
         for dtype in (torch.float32, torch.float16) if name in HALF else (torch.float32,):
             rounded = case.rounded(dtype)

@@ -14,7 +14,7 @@ from unittest import mock
 import torch
 
 from pipeline.kernels.cross_entropy import liger, linear, linear_cross_entropy_sum
-from tests.pipeline.kernels.interpreter import prepare_once
+from tests.pipeline.kernels.interpreter import interpret_faster
 
 ROWS, WIDTH, VOCABULARY = 9, 16, 70
 
@@ -42,7 +42,7 @@ def errors(dtype: torch.dtype, z_loss: float, smoothing: float, has_bias: bool) 
 
 def main() -> None:
     torch.set_num_threads(1)
-    prepare_once()
+    interpret_faster()
     with (
         mock.patch.object(liger, "fits", return_value=True),
         mock.patch.object(liger, "MOST_COLUMNS", 32),

@@ -20,7 +20,7 @@ from pipeline.corruption.pieces import GivenSample, gather_pieces
 from pipeline.kernels import masking
 from pipeline.kernels.masking import device
 from pipeline.kernels.masking.device_text import text_on
-from tests.pipeline.kernels.interpreter import prepare_once
+from tests.pipeline.kernels.interpreter import interpret_faster
 from tests.pipeline.kernels.masking import cases
 
 
@@ -54,7 +54,7 @@ def compare_long(num_long: int) -> int:
 
 def main() -> None:
     torch.set_num_threads(1)
-    prepare_once()
+    interpret_faster()
     samples_each, step, num_long = map(int, sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         cases.save_similar_table(Path(folder))

@@ -14,7 +14,7 @@ import torch
 
 from pipeline.kernels import rows
 from pipeline.kernels.rows import operator, reference, triton_rows
-from tests.pipeline.kernels.interpreter import prepare_once
+from tests.pipeline.kernels.interpreter import interpret_faster
 from tests.pipeline.kernels.rows.cases import Case, dropout_cases, smooth_cases
 
 
@@ -25,7 +25,7 @@ def is_small(case: Case) -> bool:
 
 def main() -> None:
     torch.set_num_threads(1)
-    prepare_once()
+    interpret_faster()
     # The operators' own way, autograd included, with tensors on a CPU.
     with (
         mock.patch.object(operator, "_kernels", return_value=triton_rows),
