@@ -1,6 +1,7 @@
 """Train on this machine: one process per rank, none of which outlives the others or this one.
 
-Invariant: when this function returns, or this process dies (SIGKILL too), no rank is left.
+Invariant: when this function returns, or this process dies (SIGKILL too), no rank is left. A run is trained by one such
+process at a time.
 
 1. take a free port and keep its socket open for rank 0
 2. start the ranks, each in a session of its own (Ctrl-C reaches this process only)
@@ -9,6 +10,8 @@ Invariant: when this function returns, or this process dies (SIGKILL too), no ra
 """
 
 import contextlib
+import fcntl
+import os
 import signal
 import sys
 import threading
@@ -17,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from data_prep.errors import SpanwrightError, StoppedEarlyError
+from data_prep.errors import InputError, SpanwrightError, StoppedEarlyError
 from launch.ranks import LocalRanks, Place, error_of, explain, listening_socket
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -30,23 +33,41 @@ def launch_local(run_dir: Path, ranks: int, threads_per_rank: int | None = None)
     """Train the run in `run_dir` (it has a config.yaml) on `ranks` processes of this machine; returns the exit code.
 
     0: trained; 75: stopped early, saved, and continued by the same call; 1 and 2: failed, with one message on standard
-    error. Rank 0's progress goes to standard output.
+    error. Rank 0's progress goes to standard output. InputError while another process of this machine trains the run.
     """
     run_dir = Path(run_dir).resolve()
-    with listening_socket(LOOPBACK, ranks) as listener:
-        place = Place(0, ranks, ranks, LOOPBACK, listener.getsockname()[1], LOOPBACK_INTERFACE)
-        running = LocalRanks(run_dir, place, threads_per_rank, listener)
-    try:
-        with _stop_signals_passed_on(running) as received:
-            failed = _wait(running)
-    finally:
-        codes = running.end()
+    with _alone(run_dir):
+        with listening_socket(LOOPBACK, ranks) as listener:
+            place = Place(0, ranks, ranks, LOOPBACK, listener.getsockname()[1], LOOPBACK_INTERFACE)
+            running = LocalRanks(run_dir, place, threads_per_rank, listener)
+        try:
+            with _stop_signals_passed_on(running) as received:
+                failed = _wait(running)
+        finally:
+            codes = running.end()
     code, message = _outcome(run_dir, codes, failed, received)
     if codes[0] < 0 and sys.stdout.isatty():
         print(flush=True)  # rank 0 was killed in the middle of its progress line
     if message is not None:
         print(message, file=sys.stderr, flush=True)
     return code
+
+
+@contextlib.contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Hold the run's folder, which no rank inherits: the lock goes with this process, however it ends."""
+    with contextlib.ExitStack() as held:
+        try:
+            descriptor = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY)
+            held.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{run_dir}: another process trains this run; wait for it, stop it, or train in another run.dir"
+            ) from error
+        except OSError:
+            pass  # a file system without locks; a folder that is not there, of which the ranks tell
+        yield
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """What launch_local says when ranks cannot train (with ranks that can: tests/pipeline/training/test_resume.py)."""
 
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from data_prep.errors import InputError
+from launch.local import launch_local
 from pipeline.config import RunConfig, save_config
 
 
@@ -40,6 +44,15 @@ def test_a_folder_that_is_no_run_is_one_message(tmp_path):
     assert done.returncode == 2
     assert "not a run folder" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(run_dir):
+    descriptor = os.open(run_dir, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(InputError, match=r"run: another process trains this run; wait for it, stop it"):
+        launch_local(run_dir, ranks=1)
+    os.close(descriptor)
+    assert launch_local(run_dir, ranks=1) == 2  # it has no data, which its rank tells
 
 
 def test_a_missing_dataset_is_one_message(run_dir):

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from data_prep.errors import InputError
+from launch.local import launch_local
 from pipeline.checkpoint.load import newest_valid, saved_steps
 from pipeline.training.profile.request import WantedSteps, request_profile, requested_profile
 from pipeline.training.reports.metrics import read_metrics
@@ -231,6 +233,8 @@ def test_asked_to_stop_by_any_signal_a_run_saves_its_last_step_and_goes_on_later
         process = start(run_dir, ranks=2)
         wait_for_step(run_dir, stopped_at + 1, process)
         with held_still(rank_process(run_dir, 1)) as rank:
+            with pytest.raises(InputError, match="another process trains this run"):
+                launch_local(run_dir, ranks=2)
             process.send_signal(number)
             wait_for(lambda rank=rank, number=number: is_told_to_stop(rank, number))
         _, errors = process.communicate(timeout=120)
