@@ -22,7 +22,7 @@ from data_prep.section import Section
 from data_prep.shards.files import named_errors, publish, staged_bytes
 from data_prep.tokenizer.special import NUM_SENTINELS
 from pipeline.checkpoint.config import CheckpointConfig
-from pipeline.config_files import RUN_CONFIG_NAME, dump_yaml, find_config, load_tree
+from pipeline.config_files import COMMAND_LINE, RUN_CONFIG_NAME, dump_yaml, find_config, load_tree
 from pipeline.corruption.config import CorruptionConfig
 from pipeline.corruption.layout import DECODER, ENCODER
 from pipeline.corruption.reorder import SENTENCES
@@ -277,7 +277,8 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> RunConfig:
     """The config named on the command line (YAML path, run folder or recipe) with `a.b=c` overrides.
 
     Relative paths are taken from the working directory and come back absolute, so that a run can be continued from
-    anywhere. Raises InputError naming file, line, field and fix.
+    anywhere. A run folder is where it is now, whatever its config says, unless an override does. Raises InputError
+    naming file, line, field and fix.
     """
     path = find_config(name)
     tree = load_tree(path, overrides)
@@ -290,9 +291,13 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> RunConfig:
             f"{path}: it has no recipe: begin it with `extends: t5_span`, or another (`spanwright recipes`)."
         )
     config = validate_tree(tree, RunConfig)
+    is_folder = path == Path(name).expanduser() / RUN_CONFIG_NAME
+    is_told = tree.place(("run", "dir")).startswith(COMMAND_LINE)
     return config.model_copy(
         update={
-            "run": config.run.model_copy(update={"dir": _absolute(str(config.run_dir))}),
+            "run": config.run.model_copy(
+                update={"dir": _absolute(name if is_folder and not is_told else str(config.run_dir))}
+            ),
             "data": config.data.model_copy(
                 update={
                     "paths": tuple(_absolute(path) for path in config.data.paths),

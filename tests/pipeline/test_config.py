@@ -69,6 +69,17 @@ def test_a_moved_run_is_where_it_is_now(tmp_path: Path) -> None:
     save_config(load(tmp_path))
     (tmp_path / "run").rename(tmp_path / "moved")
     assert load_run(tmp_path / "moved").run_dir == tmp_path / "moved"
+    assert load_config(str(tmp_path / "moved")).run_dir == tmp_path / "moved"
+    assert load_config(str(tmp_path / "moved"), ["run.dir=/a/third"]).run_dir == Path("/a/third")
+    assert load_config(str(tmp_path / "moved"), ["run={dir: /a/third}"]).run_dir == Path("/a/third")
+
+
+def test_a_folder_that_has_a_recipes_name_is_not_taken_for_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").mkdir()
+    assert load_config("bert", ["data.paths=[a.txt]"]).run_dir == tmp_path / "runs" / "bert"
 
 
 def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
