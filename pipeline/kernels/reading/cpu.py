@@ -100,7 +100,8 @@ class _Memory(NamedTuple):
             narrow, first, step = memory.view(np.uint8), self.places.columns, self.places.column_bytes
             starts = range(first, first + step * len(shape.columns), step)
             columns = {name: narrow[at : at + num_tokens] for name, at in zip(shape.columns, starts, strict=True)}
-        return Pieces(
+        pieces = object.__new__(Pieces)  # the __init__ of a frozen dataclass takes a tenth of the whole call
+        vars(pieces).update(
             tokens=memory.view(shape.dtype)[:num_tokens],
             offsets=memory[self.offsets : self.offsets + num_pieces + 1],
             samples=memory[self.samples : self.samples + num_pieces],
@@ -108,6 +109,7 @@ class _Memory(NamedTuple):
             positions=memory[self.positions : self.end],
             columns=columns,
         )
+        return pieces
 
 
 def _words(num_bytes: int) -> int:
