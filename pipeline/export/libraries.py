@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from data_prep.errors import SpanwrightError
+from pipeline.kernels.packages import quiet_torchao
 
 
 def library(name: str) -> ModuleType:
@@ -22,4 +23,5 @@ def quiet_transformers() -> Any:
     transformers: Any = library("transformers")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    quiet_torchao()  # which transformers looks at where it is installed
     return transformers

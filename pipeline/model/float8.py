@@ -10,24 +10,19 @@ are what they are without. Attention, norms, embeddings, heads and losses stay a
 3. on a CPU operands are rounded to float8 and multiplied in float32: how a training goes, not how fast
 """
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from data_prep.errors import InputError
-from pipeline.kernels.packages import is_installed
+from pipeline.kernels.packages import is_installed, quiet_torchao
 from pipeline.model.layers import Layers
 
 MULTIPLE = 16  # of rows and columns of a matrix: what the products of GPUs take
 RECOMPILATIONS = 64
 """Maps share what is compiled: a graph for each shape, in training, evaluation and recording; torch's limit is 8."""
 LEAST_CAPABILITY = {"cuda": (8, 9), "hip": (9, 4)}  # Ada, and CDNA 3: the first with products of float8
-_CHATTY = ("torchao", "torch.utils._pytree")
 
 
 def use_float8(model: nn.Module, recipe: str, device: torch.device) -> None:
@@ -39,13 +34,13 @@ def use_float8(model: nn.Module, recipe: str, device: torch.device) -> None:
     what = _hindrance(stacks, device)
     if what is not None:
         raise InputError(f"training.float8={recipe} {what}, or leave it out (training.float8=null)")
-    with _without_remarks():
-        from torchao.float8 import Float8LinearConfig, convert_to_float8_training  # not installed everywhere
+    quiet_torchao()
+    from torchao.float8 import Float8LinearConfig, convert_to_float8_training  # not installed everywhere
 
-        # Rows of a step need not be a multiple of 16; those of the maps are.
-        config = replace(Float8LinearConfig.from_recipe_name(recipe), emulate=device.type == "cpu", pad_inner_dim=True)
-        for layers in stacks:
-            convert_to_float8_training(layers, config=config)
+    # Rows of a step need not be a multiple of 16; those of the maps are.
+    config = replace(Float8LinearConfig.from_recipe_name(recipe), emulate=device.type == "cpu", pad_inner_dim=True)
+    for layers in stacks:
+        convert_to_float8_training(layers, config=config)
     if device.type == "cuda":
         compile_maps(model, "inductor")
 
@@ -86,19 +81,3 @@ def _hindrance(stacks: list[Layers], device: torch.device) -> str | None:
 
 def _version(capability: tuple[int, int]) -> str:
     return ".".join(map(str, capability))
-
-
-@contextlib.contextmanager
-def _without_remarks() -> Iterator[None]:
-    """Without what torchao's import says about kernels of its own that are not used here, and about torch."""
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
