@@ -73,7 +73,7 @@ def train(config: RunConfig, launch: Launch | None = None) -> Result:
     """Train to the last step, continuing from the newest valid checkpoint: on this machine's ranks, or by `launch`."""
     code = (launch or _launch_here)(config)
     if code == StoppedEarlyError.exit_code:
-        raise StoppedEarlyError("training stopped early and saved its state; the same command continues it.")
+        raise StoppedEarlyError("training stopped early; the same command continues it.")
     if code == InputError.exit_code:
         raise InputError("training cannot start: see the message above.")
     if code != 0:

@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m pipeline.training RUN_DIR", file=sys.stderr)
         return InputError.exit_code
+    # Until training listens (StopRequest), Ctrl-C ends a rank as other stop signals do, and not as a failure.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     launcher = os.environ.get(PARENT)
     if launcher is not None:
         die_with_parent(int(launcher))

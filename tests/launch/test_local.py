@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,17 @@ import pytest
 from data_prep.errors import InputError
 from launch.local import launch_local
 from pipeline.config import RunConfig, save_config
+from tests.processes import wait_for
+
+
+def command(run_dir: Path, ranks: int, preamble: str = "pass") -> list[str]:
+    call = f"{preamble}; import launch.local as l; raise SystemExit(l.launch_local(l.Path({str(run_dir)!r}), {ranks}))"
+    return [sys.executable, "-c", call]
 
 
 def launch(run_dir: Path, ranks: int, preamble: str = "pass") -> subprocess.CompletedProcess[str]:
-    call = f"{preamble}; import launch.local as l; raise SystemExit(l.launch_local(l.Path({str(run_dir)!r}), {ranks}))"
-    return subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, timeout=120, check=False)
+    arguments = command(run_dir, ranks, preamble)
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture
@@ -68,12 +75,17 @@ def test_ranks_that_do_not_divide_the_batch_are_refused_with_those_that_do(run_d
     assert "these numbers of ranks work: 1, 2, 4" in done.stderr
 
 
-def crash_in_every_rank(run_dir: Path, message: str) -> str:
-    """Put a library in the ranks' way that raises `message`, a Python expression; the preamble that makes it found."""
+def put_in_every_ranks_way(run_dir: Path, code: str) -> str:
+    """Have `code` run in place of a library that ranks import as they start; the preamble that makes it found."""
     (run_dir.parent / "data").mkdir()
     (run_dir.parent / "broken").mkdir()
-    (run_dir.parent / "broken" / "safetensors.py").write_text(f"import os; raise RuntimeError({message})")
+    (run_dir.parent / "broken" / "safetensors.py").write_text(code)
     return f"import os; os.environ['PYTHONPATH'] = {str(run_dir.parent / 'broken')!r}"
+
+
+def crash_in_every_rank(run_dir: Path, message: str) -> str:
+    """See `put_in_every_ranks_way`: the code raises `message`, a Python expression."""
+    return put_in_every_ranks_way(run_dir, f"import os; raise RuntimeError({message})")
 
 
 def test_a_crash_shows_the_end_of_the_ranks_log(run_dir):
@@ -82,6 +94,17 @@ def test_a_crash_shows_the_end_of_the_ranks_log(run_dir):
     assert done.stderr.startswith(f"rank 0 failed with exit code 1; the last lines of {run_dir}/train/logs/rank-0.log:")
     assert "RuntimeError: a broken library" in done.stderr
     assert len(done.stderr.splitlines()) <= 21
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ranks_that_are_stopped_while_they_start_have_not_failed(number: signal.Signals, run_dir: Path) -> None:
+    started = run_dir / "started"
+    preamble = put_in_every_ranks_way(run_dir, f"import time; open({str(started)!r}, 'w').close(); time.sleep(600)")
+    process = subprocess.Popen(command(run_dir, 1, preamble), stderr=subprocess.PIPE, text=True)
+    wait_for(started.exists)
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert (process.returncode, said) == (75, "stopped before the first step; the same command continues\n")
 
 
 def test_ranks_keep_freed_memory_unless_the_environment_says_otherwise(run_dir):
