@@ -74,7 +74,9 @@ def checkpoint_table(place: str) -> Table:
     if not rows:
         raise InputError(f"{place}: no checkpoints here yet; `spanwright train` with this config makes them.")
     columns = ("checkpoint", "step", "position", "tokens", "loss", "size", "age", "state")
-    return table(columns, rows, numeric=columns[1:-1])
+    made = table(columns, rows, numeric=columns[1:-1])
+    made.columns[0].no_wrap = True  # a name is there to be copied
+    return made
 
 
 def _checkpoint_row(folder: Folder) -> tuple[str, ...]:

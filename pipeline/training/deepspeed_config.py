@@ -67,5 +67,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
+        if isinstance(old, Mapping) and not isinstance(value, Mapping):
+            raise InputError(f"deepspeed.{key} should be a section of keys, not {value!r}")
         merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged

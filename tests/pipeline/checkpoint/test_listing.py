@@ -29,3 +29,6 @@ def test_checkpoints_are_listed_newest_first_then_damage_then_what_was_set_aside
         ("step-00000010", "valid"), ("left-step-00000015", "aside"),
     ]  # fmt: skip
     assert "state.json:" in " ".join(lines[1])
+    narrow = io.StringIO()
+    Console(width=60, file=narrow).print(checkpoint_table(str(tmp_path)))
+    assert {"step-00000010", "step-00000005", "left-step-00000015"} <= set(narrow.getvalue().split())
