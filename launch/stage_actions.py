@@ -98,6 +98,11 @@ def export(config: RunConfig) -> Result:
     return done
 
 
+def exports_are_there(config: RunConfig, result: Result) -> bool:
+    """Whether the folder of every target is where it was written."""
+    return all((config.export_dir / target).is_dir() for target in result)
+
+
 def _record_export(config: RunConfig, target: str, figures: Result) -> None:
     """Put `figures` into export.json, beside those of targets exported before whose folders are still there."""
     path = config.export_dir / EXPORT_RECORD

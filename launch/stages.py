@@ -43,6 +43,8 @@ class Stage:
     action: Action
     output: Callable[[Result], Any]
     """The part of the result that later stages depend on."""
+    is_there: Callable[[RunConfig, Result], bool] = lambda config, result: True
+    """Whether what it made is still where it was."""
     always: bool = False
     """The stage finds out by itself, cheaply, what is left to do (its inputs lie outside the run)."""
 
@@ -76,6 +78,7 @@ STAGES = {
             identity=lambda c: [c.export],
             action=stage_actions.export,
             output=lambda result: result,
+            is_there=stage_actions.exports_are_there,
         ),
         Stage(
             "evaluate",
@@ -124,9 +127,9 @@ def describe_stages(config: RunConfig) -> Table:
 
 
 def describe_state(config: RunConfig, name: str) -> str:
-    """`not run`, `done`, or `changed` (its config or its inputs are others now)."""
+    """`not run` (or what it made is gone), `done`, or `changed` (its config or its inputs are others now)."""
     record = _read_record(config, name)
-    if record is None:
+    if record is None or not STAGES[name].is_there(config, record["result"]):
         return "not run"
     return "done" if record["identity"] == _identity(STAGES[name], config) else "changed"
 
@@ -140,7 +143,8 @@ def _run_stage(stage: Stage, config: RunConfig, elsewhere: Action | None) -> Non
         )
     identity = _identity(stage, config)
     record = _read_record(config, stage.name)
-    if record is not None and record["identity"] == identity and not stage.always:
+    is_done = record is not None and record["identity"] == identity and stage.is_there(config, record["result"])
+    if record is not None and is_done and not stage.always:
         heading(stage.name, "done before, nothing changed")
     else:
         heading(stage.name, stage.about)

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -71,6 +72,14 @@ def test_only_the_export_reruns_when_only_the_export_changed(home: Path) -> None
     record = json.loads((home / "my_run/export/export.json").read_text())["hf"]
     assert record["dtype"] == "bf16"
     assert (home / "my_run/export/hf/model.safetensors").stat().st_size < 2 * 14.6e6
+
+
+def test_an_export_that_is_gone_is_made_again(home: Path) -> None:
+    weights = (home / "my_run/export/hf/model.safetensors").read_bytes()
+    shutil.rmtree(home / "my_run/export")
+    done = spanwright("run", "my_run", cwd=home)
+    assert done.stdout.count("done before, nothing changed") == 3
+    assert (home / "my_run/export/hf/model.safetensors").read_bytes() == weights
 
 
 def test_a_changed_model_is_refused_with_both_values(home: Path) -> None:
