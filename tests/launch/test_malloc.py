@@ -11,9 +11,10 @@ from launch.malloc import KEEP_FREED_MEMORY
 
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no glibc")
 PAGES = """
-import resource, sys
+import ctypes, resource, sys
 import numpy as np
 from launch.malloc import keep_freed_memory
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a page is 4 KiB, wherever an array lies
 if sys.argv[1] == "keeps":
     keep_freed_memory()
 def faults():
