@@ -27,19 +27,37 @@ def library() -> ctypes.CDLL | None:
 
 def fits(states: torch.Tensor) -> bool:
     """Whether the kernel takes logits made of these: float32 or bfloat16 on a CPU, where it is built."""
-    return states.is_cpu and states.dtype in (torch.float32, torch.bfloat16) and library() is not None
+    return states.is_cpu and states.dtype in (torch.float32, torch.bfloat16) and is_built()
+
+
+@torch.compiler.assume_constant_result
+def is_built() -> bool:
+    """Whether there is a kernel; asked, not traced, by `torch.compile`."""
+    return library() is not None
 
 
 def loss_and_gradient(
     logits_CV: torch.Tensor, labels_C: torch.Tensor, z_loss: float, label_smoothing: float, wanted: bool
 ) -> torch.Tensor:
     """As in reference.py, within rounding; logits are contiguous, labels int64."""
+    return torch.ops.spanwright.cross_entropy_rows_(logits_CV, labels_C, z_loss, label_smoothing, wanted).sum()
+
+
+@torch.library.custom_op("spanwright::cross_entropy_rows_", mutates_args=("logits",))
+def _cross_entropy_rows(
+    logits: torch.Tensor, labels: torch.Tensor, z_loss: float, label_smoothing: float, wanted: bool
+) -> torch.Tensor:
     loaded = library()
     assert loaded is not None, "there is a kernel"
-    assert all(tensor.is_contiguous() for tensor in (logits_CV, labels_C)), "rows lie one after another"
-    assert (labels_C.dtype, len(labels_C)) == (torch.int64, len(logits_CV)), "a label for each row"
-    losses_C = logits_CV.new_empty(len(logits_CV), dtype=torch.float32)
-    addresses = (tensor.data_ptr() for tensor in (logits_CV, labels_C, losses_C))
-    how = (int(wanted), int(logits_CV.dtype == torch.bfloat16), torch.get_num_threads())
-    loaded.cross_entropy_rows(*addresses, *logits_CV.shape, z_loss, label_smoothing, *how)
-    return losses_C.sum()
+    assert all(tensor.is_contiguous() for tensor in (logits, labels)), "rows lie one after another"
+    assert (labels.dtype, len(labels)) == (torch.int64, len(logits)), "a label for each row"
+    losses = logits.new_empty(len(logits), dtype=torch.float32)
+    addresses = (tensor.data_ptr() for tensor in (logits, labels, losses))
+    how = (int(wanted), int(logits.dtype == torch.bfloat16), torch.get_num_threads())
+    loaded.cross_entropy_rows(*addresses, *logits.shape, z_loss, label_smoothing, *how)
+    return losses
+
+
+@_cross_entropy_rows.register_fake
+def _(logits: torch.Tensor, labels: torch.Tensor, z_loss: float, label_smoothing: float, wanted: bool) -> torch.Tensor:
+    return logits.new_empty(len(logits), dtype=torch.float32)

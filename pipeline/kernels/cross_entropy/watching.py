@@ -53,7 +53,9 @@ def watch_logits(figures: LogitFigures) -> Iterator[None]:
 
 
 def tell_logits(logits_CV: torch.Tensor) -> None:
-    """These logits are about to be used, and overwritten."""
+    """These logits are about to be used, and overwritten; a compiled graph tells of none."""
+    if torch.compiler.is_compiling():
+        return
     figures = _WATCHED.get()
     if figures is not None:
         figures.add(logits_CV)

@@ -88,3 +88,24 @@ def test_a_hidden_logit_has_no_gradient() -> None:
 def test_training_on_a_cpu_takes_the_kernel_and_float64_the_reference() -> None:
     assert linear._kernel_for(torch.empty(1, dtype=torch.bfloat16)) is cpu.loss_and_gradient
     assert linear._kernel_for(torch.empty(1, dtype=torch.float64)) is reference.loss_and_gradient
+
+
+def test_torch_finds_the_operators_schema_and_fake_kernel_right() -> None:
+    logits, labels = drawn(100, torch.bfloat16)
+    torch.library.opcheck(
+        torch.ops.spanwright.cross_entropy_rows_.default,
+        (logits, labels, 1e-4, 0.1, True),
+        test_utils=("test_schema", "test_faketensor"),
+    )
+
+
+def test_a_compiled_function_holds_it_without_a_break_forward_and_backward() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states, weight = (torch.randn(rows, 16, generator=generator).bfloat16().requires_grad_() for rows in (9, 100))
+    labels = torch.randint(0, 100, (9,), generator=generator)
+    compiled = torch.compile(linear.linear_cross_entropy_sum, fullgraph=True, backend="aot_eager")
+    results = []
+    for call in (linear.linear_cross_entropy_sum, compiled):
+        loss = call(states, weight, labels)
+        results.append([loss.detach(), *torch.autograd.grad(loss, [states, weight])])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
