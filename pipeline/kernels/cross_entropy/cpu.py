@@ -27,11 +27,11 @@ def library() -> ctypes.CDLL | None:
 
 def fits(states: torch.Tensor) -> bool:
     """Whether the kernel takes logits made of these: float32 or bfloat16 on a CPU, where it is built."""
-    return states.is_cpu and states.dtype in (torch.float32, torch.bfloat16) and is_built()
+    return states.is_cpu and states.dtype in (torch.float32, torch.bfloat16) and is_available()
 
 
 @torch.compiler.assume_constant_result
-def is_built() -> bool:
+def is_available() -> bool:
     """Whether there is a kernel; asked, not traced, by `torch.compile`."""
     return library() is not None
 
