@@ -128,10 +128,13 @@ def describe_stages(config: RunConfig) -> Table:
 
 def describe_state(config: RunConfig, name: str) -> str:
     """`not run` (or what it made is gone), `done`, or `changed` (its config or its inputs are others now)."""
-    record = _read_record(config, name)
-    if record is None or not STAGES[name].is_there(config, record["result"]):
+    return _state(STAGES[name], config, _read_record(config, name))
+
+
+def _state(stage: Stage, config: RunConfig, record: Result | None) -> str:
+    if record is None or not stage.is_there(config, record["result"]):
         return "not run"
-    return "done" if record["identity"] == _identity(STAGES[name], config) else "changed"
+    return "done" if record["identity"] == _identity(stage, config) else "changed"
 
 
 def _run_stage(stage: Stage, config: RunConfig, elsewhere: Action | None) -> None:
@@ -141,15 +144,13 @@ def _run_stage(stage: Stage, config: RunConfig, elsewhere: Action | None) -> Non
             f"{stage.name} needs the result of {missing[0]}, and {config.run_dir} has none. "
             f"Run `spanwright {missing[0]}` (or `spanwright run`) first."
         )
-    identity = _identity(stage, config)
     record = _read_record(config, stage.name)
-    is_done = record is not None and record["identity"] == identity and stage.is_there(config, record["result"])
-    if record is not None and is_done and not stage.always:
+    if record is not None and _state(stage, config, record) == "done" and not stage.always:
         heading(stage.name, "done before, nothing changed")
     else:
         heading(stage.name, stage.about)
         started = time.monotonic()
-        record = {"identity": identity, "result": (elsewhere or stage.action)(config)}
+        record = {"identity": _identity(stage, config), "result": (elsewhere or stage.action)(config)}
         record["seconds"] = round(time.monotonic() - started, 3)
         _write_record(config, stage.name, record)
     for line in stage_actions.summary(stage.name, config, record["result"]):
